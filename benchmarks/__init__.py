@@ -1,9 +1,9 @@
-"""Everything that is measured, each with its command. See docs/results/index.md."""
+"""Benchmarks, one command each; see docs/results/index.md."""
 
 import os
 
 import erc_ros  # noqa: F401  before onnxruntime: it disables that library's telemetry
 
-# As the nodes and the commands have it. Beside ONNX Runtime, OpenBLAS's own threads win nothing,
-# and they wait for work by spinning: half of the processor time of a day of conversation.
+# As in the nodes and commands: the threads of OpenBLAS give no speed-up together with ONNX Runtime,
+# and their busy-waiting used half of the CPU time of a day of conversation.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

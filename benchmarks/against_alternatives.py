@@ -1,18 +1,17 @@
-"""What a user would run instead, side by side with this runtime, with the same weights.
+"""Latency of this runtime compared with PyTorch and plain ONNX Runtime, with the same weights.
 
     python -m benchmarks.against_alternatives FLOAT_BUNDLE [--quantized BUNDLE]
 
 Needs the extra [train] and requirements/weights.txt (CAM++ for PyTorch; x86-64 only).
 
-The text encoder, which takes most of the time: conversations of MELD's dev, utterance by
-utterance, each with its history. Others read the whole prompt for every utterance:
-`transformers.BertModel` with the bundle's weights and its attention pattern (eager, torch.compile,
-torch's dynamic int8), and ONNX Runtime with its default settings on that model exported as
-`optimum` exports it, and on the bundle's file. This runtime keeps keys and values and reads what
-is new. Same utterances, in turn; quality is the cosine to eager float32, and where a float32 reader
-has another answer the exit status is 1.
+Text encoder, which takes most of the time: utterances of MELD dev with their history. The
+alternatives encode the whole prompt for every utterance: `transformers.BertModel` with the weights
+and attention mask of the bundle (eager, torch.compile, dynamic int8), and ONNX Runtime with default
+settings on that model, exported as `optimum` does, and on the file of the bundle. This runtime
+caches keys and values. All encode the same utterances, alternating. Quality is the cosine
+similarity to eager float32; the exit status is 1 if a float32 alternative has other embeddings.
 
-A whole utterance (`measure`, part of `make bench`): text, 3 s of sound, 8 faces and the fusion,
+Whole utterance (`measure`, part of `make bench`): text, 3 s of audio, 8 faces and the fusion,
 from the raw input on, nothing prepared. PyTorch runs networks of the same size one after the other:
 CAM++ as published, the training's for voice, face and fusion (weights are left as they come: the
 time is the same).
@@ -64,23 +63,25 @@ from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
 
 Array = NDArray[np.float32]
 Read = Callable[[tuple[Block, ...]], Array]
-"""The window of a conversation -> the embedding (d,) of its last utterance."""
+"""Function from a window of a conversation to the embedding (d,) of its last utterance."""
 
-VOICES = 3  # seeds that answer together in the voice part
-SAME = 0.999  # cosine of two embeddings that differ by rounding alone, at least
+VOICES = 3  # seeds in the ensemble of the voice part
+SAME = 0.999  # minimum cosine similarity of embeddings that differ by rounding only
 
 
 def bert(part: CachedText) -> BertModel:
-    """`transformers.BertModel` with a text encoder's float32 weights; for int8, random ones.
+    """Create a `transformers.BertModel` with the float32 weights of a text encoder.
+
+    The weights are random for an int8 text encoder.
 
     Raises:
-        ValueError: the text encoder is no BERT.
+        ValueError: the text encoder is not a BERT model.
     """
     graph = onnx.load(str(part.file)).graph
     stored = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
     biases = [name for name in stored if name.endswith("intermediate.dense.bias")]
     if not biases:
-        raise ValueError(f"{part.file} is no BERT: it has no intermediate.dense.bias")
+        raise ValueError(f"{part.file} is not a BERT model: it has no intermediate.dense.bias")
     tables = [name for name in stored if "word_embeddings.weight" in name]
     config = BertConfig(
         vocab_size=stored[tables[0]].shape[0],
@@ -99,11 +100,11 @@ def bert(part: CachedText) -> BertModel:
 
 
 def _state(graph: onnx.GraphProto, stored: dict[str, Array]) -> dict[str, Array]:
-    """The text encoder's weights under BERT's names; the exporter renames the matrices."""
+    """Return the weights of the text encoder by BERT's names; the exporter renames matrices."""
     made = {output: node for node in graph.node for output in node.output}
 
     def value(name: str) -> Array:
-        while name not in stored:  # weights that are equal are stored once
+        while name not in stored:  # equal weights are stored once
             name = made[name].input[0]
         return stored[name]
 
@@ -127,14 +128,14 @@ def _state(graph: onnx.GraphProto, stored: dict[str, Array]) -> dict[str, Array]
 
 
 class OwnTokens(nn.Module):
-    """BERT, the mean over an utterance's own tokens; attention as in `TextPrompt.arrange`."""
+    """BERT with the mask of `TextPrompt.arrange`, averaged over the tokens of an utterance."""
 
     def __init__(self, model: BertModel) -> None:
         super().__init__()
         self.bert = model
 
     def forward(self, ids: Tensor, positions: Tensor, visible: Tensor, index: Tensor) -> Tensor:
-        """(1, L), (1, L), (1, L, L) bool, (1, A) a token of each utterance -> (A, d)."""
+        """Return embeddings (A, d) from (1, L), (1, L), (1, L, L) bool and (1, A) token indices."""
         states = self.bert(
             input_ids=ids, position_ids=positions, attention_mask=visible[:, None]
         ).last_hidden_state[0]  # (L, d)
@@ -143,18 +144,18 @@ class OwnTokens(nn.Module):
 
 
 def arrays(layout: Layout) -> tuple[NDArray, ...]:
-    """A whole prompt as the inputs of `OwnTokens`."""
+    """Convert a whole prompt to the inputs of `OwnTokens`."""
     fields = (layout.input_ids, layout.positions, layout.visible, layout.mask_index)
     return tuple(field[None] for field in fields)
 
 
 def whole_prompt(prompt: TextPrompt, run: Callable[[tuple[NDArray, ...]], Array]) -> Read:
-    """Read everything again for every utterance."""
+    """Return a reader that encodes the whole prompt for every utterance."""
     return lambda window: run(arrays(prompt.arrange(window, [len(window) - 1])))
 
 
 def in_torch(model: nn.Module, threads: int) -> Callable[[tuple[NDArray, ...]], Array]:
-    """Run a torch model in inference mode with so many threads."""
+    """Return a function that runs a torch model in inference mode with `threads` threads."""
 
     def run(inputs: tuple[NDArray, ...]) -> Array:
         torch.set_num_threads(threads)
@@ -165,7 +166,7 @@ def in_torch(model: nn.Module, threads: int) -> Callable[[tuple[NDArray, ...]], 
 
 
 def in_onnxruntime(file: Path, past: Array | None) -> Callable[[tuple[NDArray, ...]], Array]:
-    """ONNX Runtime as it comes. past: no keys and values, for networks that ask for them."""
+    """Return a network with ONNX Runtime's defaults. past: empty keys and values, if required."""
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     names = [port.name for port in session.get_inputs()]
 
@@ -177,7 +178,7 @@ def in_onnxruntime(file: Path, past: Array | None) -> Callable[[tuple[NDArray, .
 
 
 def export(model: OwnTokens, example: tuple[NDArray, ...], file: Path) -> Path:
-    """`model` as ONNX with the exporter's defaults, as `optimum` does it."""
+    """Export `model` to ONNX with the exporter's defaults, as `optimum` does."""
     names = ["ids", "positions", "visible", "index"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -197,7 +198,7 @@ def export(model: OwnTokens, example: tuple[NDArray, ...], file: Path) -> Path:
 
 
 def compiled(model: OwnTokens, example: tuple[NDArray, ...]) -> nn.Module | str:
-    """torch.compile for any length, warmed up; or why it does not work here."""
+    """Compile a model for dynamic lengths and warm it up, or return the error as text."""
     made = torch.compile(model, dynamic=True)
     try:
         in_torch(made, 1)(example)
@@ -209,7 +210,7 @@ def compiled(model: OwnTokens, example: tuple[NDArray, ...]) -> nn.Module | str:
 def text_readers(
     bundle: Bundle, quantized: Bundle | None, cores: int, folder: Path
 ) -> tuple[dict[str, Read], list[str]]:
-    """Everything that is compared, eager float32 first; and what does not work here."""
+    """Return the alternatives, eager float32 first, and the errors of those that do not work."""
     prompt = text_prompt(bundle.text)
     model = OwnTokens(bert(bundle.text)).eval()
     blocks = [prompt.block(Turn(turn.speaker + 1, turn.text)) for turn in DIALOGUE[:4]]
@@ -230,7 +231,7 @@ def text_readers(
             prompt, in_torch(fast, cores)
         )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that torchao will replace it
+        warnings.simplefilter("ignore")  # deprecation in favor of torchao
         dynamic = torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
     readers[f"PyTorch dynamic int8, {cores} threads"] = whole_prompt(
         prompt, in_torch(dynamic, cores)
@@ -252,7 +253,7 @@ def text_readers(
 
 
 def windows(bundle: Bundle, data: Path, count: int) -> Iterable[tuple[Block, ...]]:
-    """The windows of MELD's dev, utterance by utterance."""
+    """Yield the window of each utterance of MELD dev."""
     prompt = text_prompt(bundle.text)
     for conversation in read_meld(data, "dev").conversations:
         window: tuple[Block, ...] = ()
@@ -266,7 +267,7 @@ def windows(bundle: Bundle, data: Path, count: int) -> Iterable[tuple[Block, ...
 
 @dataclass(frozen=True)
 class Row:
-    """ms per utterance, and the cosine of its embedding to eager float32's."""
+    """ms per utterance, and the cosine similarity of its embedding to that of eager float32."""
 
     name: str
     p50: float
@@ -277,7 +278,7 @@ class Row:
 
 
 def compare(readers: dict[str, Read], said: list[tuple[Block, ...]]) -> list[Row]:
-    """Every reader on every utterance, in turn; the first conversation warms up."""
+    """Run every reader on every utterance, alternating; the first conversation is a warm-up."""
     times: dict[str, list[float]] = {name: [] for name in readers}
     embeddings: dict[str, list[Array]] = {name: [] for name in readers}
     for window in said:
@@ -302,8 +303,8 @@ def table(rows: list[Row]) -> str:
     """Markdown."""
     best = rows[-1].mean
     lines = [
-        "| text encoder | ms per utterance p50, p95 | mean | slower than the last | "
-        "cosine to eager float32: mean, least |",
+        "| text encoder | ms per utterance p50, p95 | mean | mean relative to the last row | "
+        "cosine similarity to eager float32: mean, minimum |",
         "|---|---|---|---|---|",
     ]
     lines += [
@@ -315,7 +316,7 @@ def table(rows: list[Row]) -> str:
 
 
 class PlainTorch:
-    """An utterance's way through the networks of `edge-small`, as one writes it for PyTorch."""
+    """The networks of `edge-small` in a straightforward PyTorch implementation."""
 
     def __init__(self, bundle: Bundle) -> None:
         text, audio, visual = bundle.text, bundle.audio, bundle.visual
@@ -334,7 +335,7 @@ class PlainTorch:
         self._most = audio.heard
 
     def feed(self, utterance: Utterance) -> Tensor:
-        """Probabilities (C,) of an utterance after those before it."""
+        """Return the probabilities (C,) of the next utterance."""
         speaker = int(utterance.speaker_id) + 1
         self._window = self._prompt.slide(self._window, Turn(speaker, utterance.text))
         prompt = arrays(self._prompt.arrange(self._window, [len(self._window) - 1]))
@@ -360,7 +361,7 @@ class PlainTorch:
 
 
 def utterances(count: int) -> list[Utterance]:
-    """The demo's dialogue with noise as sound and faces: what costs time, not what it means."""
+    """Return utterances of the demo's dialogue with noise as audio and faces."""
     rng = np.random.default_rng(0)
     said = []
     for number in range(count):
@@ -382,7 +383,7 @@ def utterances(count: int) -> list[Utterance]:
 
 
 def median(action: Callable[[Utterance], object], said: list[Utterance]) -> float:
-    """ms per utterance; the first third warms up."""
+    """Return the median ms per utterance; the first third is a warm-up."""
     times = []
     for utterance in said:
         begin = time.perf_counter_ns()
@@ -392,13 +393,11 @@ def median(action: Callable[[Utterance], object], said: list[Utterance]) -> floa
 
 
 def median_prepared(recognizer: EmotionRecognizer, said: list[Utterance]) -> float:
-    """As in life: sound and faces of a draft are encoded before its final text comes."""
+    """Return the median ms after the final text, with audio and faces of a draft prepared."""
     times = []
     for utterance in said:
         recognizer.prepare(replace(utterance, text="", is_final=False))
-        time.sleep(
-            0.1
-        )  # what a speech recognizer takes at least after speech has ended; not waited for
+        time.sleep(0.1)  # minimum delay of a speech recognizer after the speech; not measured
         begin = time.perf_counter_ns()
         recognizer.feed(utterance)
         times.append(time.perf_counter_ns() - begin)
@@ -406,7 +405,7 @@ def median_prepared(recognizer: EmotionRecognizer, said: list[Utterance]) -> flo
 
 
 def measure(name: str, count: int = 45) -> list[Figure]:
-    """A whole utterance, this runtime and PyTorch, `count` utterances each."""
+    """Measure whole utterances with this runtime and PyTorch, `count` utterances each."""
     bundle = load_bundle(model_folder(name))
     said, cores = utterances(count), torch.get_num_threads()
     with EmotionRecognizer(bundle) as recognizer:
@@ -421,7 +420,7 @@ def measure(name: str, count: int = 45) -> list[Figure]:
     return [
         Figure("an utterance, this runtime", mine, "ms"),
         Figure("an utterance, text only, this runtime", text, "ms"),
-        Figure("what is left at its final text (the rest prepared)", last, "ms"),
+        Figure("work after the final text (the rest is prepared)", last, "ms"),
         Figure(f"an utterance, PyTorch fp32, {cores} threads", torch_all, "ms"),
         Figure("an utterance, PyTorch fp32, 1 thread", torch_one, "ms"),
         Figure("final text to estimate, faster by", min(torch_all, torch_one) / last, "times"),
@@ -430,7 +429,7 @@ def measure(name: str, count: int = 45) -> list[Figure]:
 
 
 def main() -> int:
-    """See the module's text."""
+    """Run the benchmark; see the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle", type=Path, help="a float32 bundle")
     parser.add_argument("--quantized", type=Path, help="one made of it by `erc quantize`")
@@ -441,7 +440,7 @@ def main() -> int:
     if bundle.text.precision != "float32":
         parser.error(f"{options.bundle} is {bundle.text.precision}; give its float32 bundle")
     if bundle.text.question:
-        parser.error(f"{options.bundle} reads the answer to a question, not the utterance")
+        parser.error(f"{options.bundle} has a prompt with a question, which is not supported")
     quantized = load_bundle(options.quantized) if options.quantized else None
     cores = torch.get_num_threads()
     print(description() + f", torch {torch.__version__}\n", flush=True)
@@ -451,7 +450,7 @@ def main() -> int:
         rows = compare(readers, said)
     print(table(rows))
     others = [r.name for r in rows if "int8" not in r.name and r.least < SAME]
-    failed += [f"{name} has other answers than eager float32" for name in others]
+    failed += [f"{name} has other embeddings than eager float32" for name in others]
     print("\n".join(["", *failed]))
     figures = measure(str(options.quantized or options.bundle))
     print("\n".join(figure.line() for figure in figures))

@@ -1,10 +1,10 @@
-"""Texts and their speech on the real call: what each timeout costs, and who said the words.
+"""Alignment of texts with speech on a real telephone call: timeouts, and words per speaker.
 
     python -m benchmarks.alignment [--seeds 5]
 
-The sound is `ami_diarization_30s/sample.flac` of the data folder ($ERC_DATA); its phrases stand in
-for a speech recognizer: gold text, delivered late. Nobody is told apart in the first table (it is
-about time only); in the second one the speaker model is used.
+The audio is `ami_diarization_30s/sample.flac` of the data folder ($ERC_DATA). The phrases of its
+reference transcript, with a delay, simulate a speech recognizer. The first table, about times only,
+is without speaker diarization, the second one with it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ CHUNK = 1600
 
 @dataclass(frozen=True)
 class Phrase:
-    """What `speaker` said from `start` to `end` (s)."""
+    """Words of `speaker` from `start` to `end` (s)."""
 
     start: float
     end: float
@@ -52,21 +52,21 @@ class Phrase:
 
 
 def read_phrases() -> list[Phrase]:
-    """The call's transcript (STM: name, channel, speaker, start, end, text)."""
+    """Read the transcript of the call (STM: name, channel, speaker, start, end, text)."""
     lines = (data_folder() / "sample.stm").read_text().splitlines()
     fields = [line.split(maxsplit=5) for line in lines if line.strip()]
     return [Phrase(float(f[3]), float(f[4]), f[2], f[5]) for f in fields]
 
 
 def at(time: float) -> int:
-    """Time in the call (s) -> ns."""
+    """Convert a time in the call from s to ns."""
     return ORIGIN + seconds(time)
 
 
 def listen(
     ears: UtteranceAssembler, sound: NDArray[np.float32], texts: Sequence[Transcript]
 ) -> list[Event]:
-    """Everything that becomes known, each text when the sound has come to its arrival."""
+    """Return all events; each text is fed when the audio has reached its arrival time."""
     events, waiting = [], sorted(texts, key=lambda text: text.arrival)
     for first in range(0, len(sound), CHUNK):
         start = ORIGIN + first * NS // SAMPLE_RATE
@@ -79,7 +79,7 @@ def listen(
 
 
 def final(events: Sequence[Event]) -> tuple[list[Utterance], int]:
-    """The final utterances as they were known at last, and how many were sent twice."""
+    """Return the final utterances after corrections, and the number of repeated ones."""
     utterances: dict[str, Utterance] = {}
     twice = 0
     for event in events:
@@ -92,7 +92,7 @@ def final(events: Sequence[Event]) -> tuple[list[Utterance], int]:
 
 
 def told(phrase: Phrase, how: str, delay: float) -> Transcript:
-    """The phrase as a speech recognizer would give it."""
+    """Return the phrase as the result of a speech recognizer."""
     text = Transcript(phrase.text, arrival=at(phrase.end + delay))
     if how == "start and end":
         return Transcript(phrase.text, text.arrival, start=at(phrase.start), end=at(phrase.end))
@@ -100,7 +100,7 @@ def told(phrase: Phrase, how: str, delay: float) -> Transcript:
 
 
 def is_right(phrase: Phrase, utterances: Sequence[Utterance]) -> bool:
-    """Did the phrase's text come out with speech that is for the most part its own?"""
+    """Return whether the text of the phrase was matched mainly with its own speech."""
     for utterance in utterances:
         common = min(utterance.end, at(phrase.end)) - max(utterance.start, at(phrase.start))
         if phrase.text in utterance.text and 2 * common > seconds(phrase.end - phrase.start):
@@ -110,7 +110,7 @@ def is_right(phrase: Phrase, utterances: Sequence[Utterance]) -> bool:
 
 def timeouts(sound: NDArray[np.float32], phrases: Sequence[Phrase], seeds: int) -> None:
     """Print the first table."""
-    print("| recognizer's delay | it tells | text_timeout | right | sent twice | without speech |")
+    print("| ASR delay | ASR times | text_timeout | correct | repeated | without speech |")
     print("|---|---|---|---|---|---|")
     for name, (least, most) in DELAYS.items():
         for how in TOLD:
@@ -134,11 +134,11 @@ def timeouts(sound: NDArray[np.float32], phrases: Sequence[Phrase], seeds: int) 
                 )
 
 
-# --- who said the words ---
+# --- words per speaker ---
 
 
 def words_of(phrase: Phrase) -> list[Word]:
-    """The phrase's words, each as long as its letters make likely."""
+    """Return the words of the phrase, with durations by their number of letters."""
     texts = phrase.text.split()
     ends = np.cumsum([len(text) for text in texts]) / sum(map(len, texts))
     bounds = [phrase.start, *(phrase.start + ends * (phrase.end - phrase.start))]
@@ -149,12 +149,12 @@ def words_of(phrase: Phrase) -> list[Word]:
 
 
 def joined(phrases: Sequence[Phrase], count: int) -> list[list[Phrase]]:
-    """`count` phrases in one final, as a speech recognizer that hears no pause gives them."""
+    """Group `count` phrases per final text, as from a speech recognizer that misses pauses."""
     return [list(phrases[n : n + count]) for n in range(0, len(phrases), count)]
 
 
 def attributed(events: Sequence[Event], groups: Sequence[Sequence[Phrase]]) -> float:
-    """Share of the words that went to the one who said them, under the best naming."""
+    """Return the share of words with the right speaker, under the best speaker mapping."""
     labels: dict[str, str] = {}
     for event in events:
         if isinstance(event, SpeakerCorrected):
@@ -167,7 +167,7 @@ def attributed(events: Sequence[Event], groups: Sequence[Sequence[Phrase]]) -> f
     ]
     said = [(p.speaker, word) for group in groups for p in group for word in p.text.split()]
     if [word for _, word in heard] != [word for _, word in said]:
-        raise SystemExit("the words came out in another order: they cannot be compared")
+        raise SystemExit("the words are in another order and cannot be compared")
     pairs: Counter[tuple[str, str]] = Counter()
     for (mine, _), (real, _) in zip(heard, said, strict=True):
         pairs[mine, real] += 1
@@ -177,7 +177,7 @@ def attributed(events: Sequence[Event], groups: Sequence[Sequence[Phrase]]) -> f
 
 def speakers(sound: NDArray[np.float32], phrases: Sequence[Phrase]) -> None:
     """Print the second table."""
-    print("| phrases in a final | it tells | words to the right speaker |")
+    print("| phrases per final text | ASR times | words with the right speaker |")
     print("|---|---|---|")
     networks = speaker_networks(PerceptionConfig())
     for count in (1, 2, 3):
@@ -206,7 +206,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args(argv)
     if not data_folder().is_dir():
-        print(f"the call is not at {data_folder()}: set ERC_DATA", file=sys.stderr)
+        print(f"{data_folder()} does not exist: set ERC_DATA", file=sys.stderr)
         return 2
     import soundfile
 

@@ -1,11 +1,11 @@
-"""Does arousal rise with the intensity of a voice? Clips of held-out actors, voice alone.
+"""Arousal of clips with normal and strong intensity, of held-out actors, from audio only.
 
     python -m benchmarks.arousal [--bundle edge-small]
 
 RAVDESS has each sentence in each emotion with normal and with strong intensity. For pairs of clips
-of one actor, emotion, sentence and repetition: how often the estimated arousal is higher in
-the strong one (chance: 50 %), by how much, and the same for the distance of valence from 0. The
-actors are those whom the voice part was not trained on.
+of one actor, emotion, sentence and repetition, the result is the share of pairs in which the strong
+clip has the higher arousal (chance: 50 %), the mean difference, and likewise for the distance of
+valence from 0. The voice part was not trained on these actors.
 
 Writes benchmarks/results/arousal.json. Needs the extra [train].
 """
@@ -27,13 +27,13 @@ from erc_ros.training.datasets import corpora
 from erc_ros.training.datasets.folder import data_folder
 from erc_ros.training.datasets.held_out import recorded_speakers
 
-INTENSITY = 3  # place in the name of a clip
+INTENSITY = 3  # index in the name of a clip
 NORMAL, STRONG = "01", "02"
 RESAMPLES = 2000
 
 
 def compared(differences: NDArray[np.float64]) -> dict[str, float]:
-    """Share of differences above 0 in percent, and their mean, with 95 % intervals over pairs."""
+    """Return the share of positive differences in percent and the mean, with 95 % intervals."""
     generator = np.random.default_rng(0)
     drawn = differences[generator.integers(0, len(differences), (RESAMPLES, len(differences)))]
     shares, means = 100 * (drawn > 0).mean(axis=1), drawn.mean(axis=1)
@@ -48,7 +48,7 @@ def compared(differences: NDArray[np.float64]) -> dict[str, float]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, print and write."""
+    """Run the benchmark, print the results and write them to a file."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

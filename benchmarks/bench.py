@@ -1,8 +1,9 @@
-"""Every figure by one command (make bench).
+"""All benchmarks of speed in one command (make bench).
 
     python -m benchmarks.bench [--seconds 60] [--repeats 25]
 
-The aims are for 2 cores with nothing else running. `--seconds 600` is the ten minutes of the aim.
+The targets are for 2 cores without other load, and for a load test of ten minutes (`--seconds
+600`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from erc_ros.parameters import RobotConfig
 
 
 def main() -> int:
-    """Measure and print; the exit status is 1 where an aim is missed."""
+    """Measure and print; the exit status is 1 if a target is not reached."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bundle", default=RobotConfig().emotion_node.recognition.bundle)
     parser.add_argument("--seconds", type=float, default=60.0, help="of the load test")
@@ -42,7 +43,7 @@ def main() -> int:
         print(f"\n{title}", flush=True)
         try:
             figures = measure()
-        except Exception:  # noqa: BLE001  (one that cannot run must not hide the others)
+        except Exception:  # noqa: BLE001  (the others run after a failure)
             traceback.print_exc()
             good = False
             continue

@@ -1,11 +1,11 @@
-"""Do more senses make it worse? A bundle on MELD while senses are missing, silent or broken.
+"""Accuracy of a bundle on MELD with missing, silent or broken modalities.
 
     python -m benchmarks.conditions [--bundle edge-small] [--split test]
 
-Text is real; sound and faces are clips of RAVDESS, EmoDB and FER+, of people whom the bundle has
-not met (`training.fusion.bundle_trial`). Prints every condition against text alone, the calibration
-error of each set of senses (without text half as many clips tell another emotion: docs/results/
-trust.md), and what abstaining would gain. Needs the extra [train] and corpora.
+Text is real; audio and faces are clips of RAVDESS, EmoDB and FER+ of people who are not in the
+training data (`training.fusion.bundle_trial`). Prints the difference of every condition to text
+only, the calibration error of each set of modalities, and the risk at several coverages (selective
+prediction). Needs the extra [train] and the corpora.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LEAST = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and print."""
+    """Run the benchmark and print the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -52,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         right = probabilities.argmax(axis=1) == truth
         area = area_under_risk_coverage(probabilities.max(axis=1), right)
         rows.append([modality_set(seen), f"{error:.1f} %", f"{100 * area:.1f}"])
-    print("\n".join(markdown(["senses", "calibration error", "area under risk-coverage"], rows)))
+    print(
+        "\n".join(markdown(["modalities", "calibration error", "area under risk-coverage"], rows))
+    )
     logits, truth = answered(trial, (True, False, False))
     probabilities = calibrated(logits, bundle.calibration, (True, False, False))
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
@@ -62,8 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rate = f"{100 * right[unsure].mean():.0f} %" if unsure.any() else "-"
         rows.append([f"{at_least:g}", f"{100 * unsure.mean():.1f} %", rate,
                      f"{100 * right[~unsure].mean():.1f} %"])  # fmt: skip
-    head = ["min_confidence", "unknown", "of them right", "of the others right"]
-    print("\ntext alone\n" + "\n".join(markdown(head, rows)))
+    head = ["min_confidence", "unknown", "accuracy of unknown", "accuracy of the others"]
+    print("\ntext only\n" + "\n".join(markdown(head, rows)))
     coverage, risk = risk_coverage(confidence, right)
     shown = [f"{risk[np.searchsorted(coverage, c)]:.3f} at {c:.0%}" for c in (0.25, 0.5, 0.75)]
     print(f"\nrisk at coverage: {', '.join(shown)}, {risk[-1]:.3f} at 100%")

@@ -1,11 +1,11 @@
-"""Does the conversation count? The same last sentence after two histories, through a bundle.
+"""Effect of the dialogue context: estimates of the same sentence after two different histories.
 
     python -m benchmarks.contrast [--bundle edge-small]
 
-Reads test/assets/contrast_pairs.yaml. Text alone; every pair is asked twice with its history and
-once without. Prints how often the emotion that was written for a history is the first of all seven,
-and how often the histories move the two emotions' odds to the right side; with 95 % intervals over
-the pairs.
+Reads test/assets/contrast_pairs.yaml. Text only; the last sentence of every pair is estimated with
+both histories and without history. Prints the accuracy for the emotion intended by the history, and
+the share of pairs in which the histories change the odds of the two emotions in the right
+direction, with 95 % intervals over the pairs.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from erc_ros.values.nanoseconds import seconds
 from erc_ros.values.utterance import Utterance
 
 PAIRS = Path(__file__).resolve().parents[1] / "test" / "assets" / "contrast_pairs.yaml"
-TURN = 3.0  # s from one turn to the next
+TURN = 3.0  # s between turns
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """last: said after each history; histories: emotion -> the turns before it."""
+    """last: sentence after each history. histories: emotion -> the turns before it."""
 
     last: str
     histories: dict[str, tuple[str, ...]]
 
 
 def read_pairs(file: Path = PAIRS) -> list[Pair]:
-    """The pairs of a file.
+    """Read the pairs of a file.
 
     Raises:
-        ValueError: a pair without `last`, or without exactly two emotions.
+        ValueError: a pair lacks `last`, or does not have exactly two emotions.
     """
     pairs = []
     for number, entry in enumerate(yaml.safe_load(file.read_text(encoding="utf-8")), start=1):
@@ -56,7 +56,7 @@ def read_pairs(file: Path = PAIRS) -> list[Pair]:
 def answer(
     recognizer: EmotionRecognizer, turns: Sequence[str], conversation: str
 ) -> NDArray[np.float64]:
-    """Probabilities (C,) of the last turn; two speakers take turns."""
+    """Return the probabilities (C,) of the last turn; two speakers alternate."""
     for place, text in enumerate(turns):
         start = seconds(TURN * place)
         utterance = Utterance(
@@ -73,20 +73,20 @@ def answer(
 
 
 def bounds(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Where 95 % of 2,000 resamples of the pairs lie, in percent."""
+    """Return the 95 % bootstrap interval over pairs in percent."""
     rows = np.random.default_rng(0).integers(0, len(values), (2000, len(values)))
     low, high = np.percentile(100 * values[rows].mean(axis=1), [2.5, 97.5])
     return float(low), float(high)
 
 
 def interval(values: NDArray[np.float64]) -> str:
-    """Mean of (pairs,) in percent, and where 95 % of 2,000 resamples of the pairs lie."""
+    """Format the mean of (pairs,) in percent with its 95 % bootstrap interval."""
     low, high = bounds(values)
     return f"{100 * values.mean():5.1f} % ({low:.1f} to {high:.1f})"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Ask every pair and print the table."""
+    """Estimate every pair and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -109,11 +109,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 odds.append(np.log(after[one] / after[other]))
             right_side.append(odds[0] > odds[1])
     by_pair = [np.reshape(each, (-1, 2)).mean(axis=1) for each in (right_with, right_without)]
-    print(f"{bundle.name} {bundle.version}, {len(pairs)} pairs, text alone")
-    print(f"right with the history      {interval(by_pair[0])}")
-    print(f"right without it            {interval(by_pair[1])}, at most 50")
+    print(f"{bundle.name} {bundle.version}, {len(pairs)} pairs, text only")
+    print(f"accuracy with history       {interval(by_pair[0])}")
+    print(f"accuracy without history    {interval(by_pair[1])}, at most 50")
     print(f"difference                  {interval(by_pair[0] - by_pair[1])}")
-    print(f"odds move to the right side {interval(np.array(right_side, float))}, chance 50")
+    print(f"odds in the right direction {interval(np.array(right_side, float))}, chance 50")
     if options.results:
         difference = by_pair[0] - by_pair[1]
         low, high = bounds(difference)

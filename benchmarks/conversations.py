@@ -1,7 +1,7 @@
-"""Conversations with known turns: composed of recorded clips, and recorded ones.
+"""Conversations with reference turns: composed of recorded clips, and real recordings.
 
-Composed: clips of RAVDESS, EmoDB and AMI training excerpts, one room, chosen overlap and noise.
-No person ever spoke like that; what is measured on them is always marked "composed".
+Composed conversations consist of clips of RAVDESS, EmoDB and AMI training excerpts, with simulated
+reverberation, overlap and noise. Results on them are marked "composed".
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from erc_ros.training.datasets.folder import data_folder
 
 RATE = 16_000
 LEVEL = 0.03  # RMS of a turn
-LEVELS = 3.0  # dB, spread of the speakers' levels
+LEVELS = 3.0  # dB, standard deviation of the levels of speakers
 PAUSE = (0.1, 1.2)  # s, between turns that do not overlap
 CLIPS_IN_TURN = (1, 3)
-AMI_TURN = (1.0, 6.0)  # s, of a turn cut out of a meeting
+AMI_TURN = (1.0, 6.0)  # s, duration of a turn from a meeting
 
 Samples = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Who speaks from `start` to `end` (s)."""
+    """Speech of a speaker from `start` to `end` (s)."""
 
     start: float
     end: float
@@ -38,7 +38,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Conversation:
-    """samples: (n,) at 16 kHz; turns: the truth, in order of their start."""
+    """samples: (n,) at 16 kHz. turns: reference turns, sorted by start."""
 
     name: str
     samples: Samples
@@ -50,10 +50,10 @@ class Conversation:
 
 
 def read(path: Path) -> Samples:
-    """A mono recording of 16 kHz.
+    """Read a mono recording at 16 kHz.
 
     Raises:
-        ValueError: another rate, or several channels.
+        ValueError: the rate differs, or there are several channels.
     """
     samples, rate = soundfile.read(path, dtype="float32")
     if rate != RATE or samples.ndim != 1:
@@ -62,7 +62,7 @@ def read(path: Path) -> Samples:
 
 
 def read_rttm(path: Path) -> dict[str, tuple[Turn, ...]]:
-    """The turns of every recording of an RTTM file; its names with ñ are written with n here."""
+    """Return the turns of every recording in an RTTM file; ñ in names is replaced by n."""
     turns_of: dict[str, list[Turn]] = defaultdict(list)
     for line in path.read_text("utf-8").splitlines():
         if not line.strip():
@@ -74,14 +74,14 @@ def read_rttm(path: Path) -> dict[str, tuple[Turn, ...]]:
 
 
 def meetings(part: str) -> list[Conversation]:
-    """AMI excerpts of `part`: train or development."""
+    """Return the AMI excerpts of `part`: train or development."""
     folder = data_folder() / "ami_diarization_30s"
     truth = read_rttm(folder / f"debug.{part}.rttm")
     return [Conversation(n, read(folder / f"{n}.flac"), truth[n]) for n in sorted(truth)]
 
 
 def call() -> Conversation:
-    """The telephone call of two people."""
+    """Return the telephone call of two people."""
     folder = data_folder() / "ami_diarization_30s"
     return Conversation(
         "call", read(folder / "sample.flac"), read_rttm(folder / "sample.rttm")["sample"]
@@ -92,9 +92,10 @@ def call() -> Conversation:
 
 
 def speakers(half: int) -> dict[str, list[Samples]]:
-    """Clips of every speaker of one half (0: for tuning, 1: for the report).
+    """Return the clips of every speaker of one half (0: for tuning, 1: for the report).
 
-    Sexes take turns in RAVDESS: halves go by pairs. EmoDB by its speakers' order; AMI by meetings.
+    RAVDESS alternates male and female actors and is divided by pairs, EmoDB by the order of the
+    speakers, AMI by meetings.
     """
     folder = data_folder()
     clips_of: dict[str, list[Samples]] = {}
@@ -115,7 +116,7 @@ def speakers(half: int) -> dict[str, list[Samples]]:
 
 
 def _loud_part(samples: Samples) -> Samples:
-    """Without the silence before and after: from the first to the last loud 20 ms."""
+    """Remove silence at both ends: from the first to the last loud 20 ms."""
     frames = samples[: len(samples) // 320 * 320].reshape(-1, 320)
     level = np.sqrt(np.mean(np.square(frames), axis=1))
     loud = np.flatnonzero(level > 0.1 * level.max())
@@ -147,10 +148,10 @@ def compose(
     overlap: float = 0.0,
     noise: float | None = None,
 ) -> Conversation:
-    """A conversation of `count` speakers of one corpus, about `duration` s long.
+    """Compose a conversation of `count` speakers of one corpus, about `duration` s long.
 
-    overlap: share of the turns that begin while the one before is not over; noise: dB of speech
-    above noise, with the reverberation of a room; None: neither.
+    overlap: share of the turns that begin before the previous one ends. noise: signal-to-noise
+    ratio in dB, with reverberation; None: neither.
 
     Raises:
         ValueError: no corpus has so many speakers.
@@ -168,7 +169,7 @@ def compose(
     turns: list[Turn] = []
     now, last = 0.5, ""
     while now < duration:
-        # everybody speaks once, then anybody but the last
+        # first each speaker once, then any speaker except the last one
         waiting = [name for name in chosen if name not in {t.speaker for t in turns}]
         speaker = str(random.choice(waiting or [n for n in chosen if n != last] or chosen))
         said = _turn(clips[speaker], random) * np.float32(gains[speaker])
@@ -188,7 +189,7 @@ def compose(
 
 
 def _turn(clips: Sequence[Samples], random: np.random.Generator) -> Samples:
-    """One to three clips, at one level."""
+    """Return one to three clips at the same level."""
     number = int(random.integers(CLIPS_IN_TURN[0], CLIPS_IN_TURN[1] + 1))
     chosen = [clips[place] for place in random.integers(0, len(clips), number)]
     said = np.concatenate(chosen)
@@ -197,20 +198,20 @@ def _turn(clips: Sequence[Samples], random: np.random.Generator) -> Samples:
 
 
 def reverberate(sound: Samples, random: np.random.Generator) -> Samples:
-    """A room: exponentially decaying noise behind the direct sound; 0.2 to 0.5 s for 60 dB."""
+    """Add simulated reverberation: exponentially decaying noise with an RT60 of 0.2 to 0.5 s."""
     from scipy.signal import oaconvolve
 
     length = int(random.uniform(0.2, 0.5) * RATE)
     decay = np.exp(-6.9 * np.arange(length) / length)
     response = random.normal(0, 1, length) * decay
-    response *= random.uniform(0.3, 1.0) / np.sqrt(np.sum(response**2))  # against the direct sound
+    response *= random.uniform(0.3, 1.0) / np.sqrt(np.sum(response**2))  # relative to direct sound
     response[0] = 1.0
     wet: Samples = oaconvolve(sound, response.astype(np.float32))[: len(sound)].astype(np.float32)
     return wet
 
 
 def add_noise(sound: Samples, decibels: float, random: np.random.Generator) -> Samples:
-    """Noise of a room (low frequencies stronger, -3 dB an octave), `decibels` below the speech."""
+    """Add pink noise (-3 dB per octave), `decibels` below the speech."""
     spectrum = np.fft.rfft(random.normal(0, 1, len(sound)))
     frequencies = np.maximum(np.fft.rfftfreq(len(sound), 1 / RATE), 50.0)
     pink = np.fft.irfft(spectrum / np.sqrt(frequencies), len(sound))

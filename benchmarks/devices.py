@@ -1,17 +1,16 @@
-"""Latency of model packages on every device of this machine: measured, or why not.
+"""Latency of model packages on every device of this computer.
 
     python -m benchmarks.devices [--bundle edge-small]                 a table on the screen
     python -m benchmarks.devices --all --out FOLDER [--minutes 55]     everything, as files
 
 Devices: the CPU, ONNX Runtime with CUDA, ONNX Runtime with its own TensorRT provider, and the
-engines of `erc build-engines` (`--all` builds those that are missing, also slower ones). A
-generated conversation (16 turns of growing length, audio, faces) goes through the emotion
-recognizer with nothing prepared: everything is computed when the utterance ends. Milliseconds of
-wall-clock time.
+engines of `erc build-engines` (`--all` builds missing ones, also if they are slower). The emotion
+recognizer processes a generated conversation (16 turns of increasing length, audio, faces) without
+drafts, so that everything is computed at the end of an utterance. Times are wall-clock times.
 
 `--all` measures both shipped model packages and every `--bundle`, and writes FOLDER/devices.json
-and devices.md after each row. The same command continues an interrupted measurement; a row during
-which the process ended (a crash of a driver) is not repeated. No row starts after `--minutes`.
+and devices.md after each row. The same command continues an interrupted measurement; a row in which
+the process crashed is not repeated. No row starts after `--minutes`.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ def _no_provider(_: Path) -> str:
 
 
 def _with_provider(file: Path) -> Run:
-    """ONNX Runtime's TensorRT provider, float16, then CUDA; without a cache of engines."""
+    """Open a network with ONNX Runtime's TensorRT provider in float16, with CUDA as fallback."""
     if reason := _no_provider(file):
         raise NetworkError(reason)
     providers = [
@@ -86,10 +85,11 @@ DEVICES: dict[str, str | Device] = {
 
 @dataclass(frozen=True)
 class Row:
-    """One bundle on one device.
+    """Result of one bundle on one device.
 
-    Durations in ms, `start` in seconds. largest_difference: of a probability from the CPU's;
-    equal_labels: percent of the utterances with the CPU's label. devices: part -> device that ran.
+    Durations are in ms, `start` in s. largest_difference: of a probability to that on the CPU.
+    equal_labels: percent of the utterances with the same label as on the CPU. devices: part ->
+    device in use.
     """
 
     bundle: str
@@ -105,7 +105,7 @@ class Row:
     devices: Mapping[str, str] = field(default_factory=dict)
 
     def cells(self) -> list[str]:
-        """For the table."""
+        """Return the cells of the table."""
         if self.status != MEASURED:
             return [self.bundle, self.device, f"{self.status}: {self.reason}"] + [""] * 9
         return [
@@ -121,7 +121,7 @@ class Row:
 
 
 def measure(bundle: Bundle, name: str, device: str, repeats: int) -> Row:
-    """One row; NOT_MEASURED with the reason where the device does not start or fails."""
+    """Measure one row; it is NOT_MEASURED with the reason if the device fails."""
     row, begin = Row(name, device), time.perf_counter()
     try:
         with EmotionRecognizer(bundle, DEVICES[device]) as recognizer:
@@ -129,7 +129,7 @@ def measure(bundle: Bundle, name: str, device: str, repeats: int) -> Row:
             start = time.perf_counter() - begin
             estimates = [each for _ in range(repeats) for each in _estimates(recognizer)]
             devices = {part: network.device for part, network in recognizer.networks.items()}
-    except Exception as error:  # noqa: BLE001  (a driver that fails must not hide the other rows)
+    except Exception as error:  # noqa: BLE001  (the other rows are measured after a failure)
         return replace(row, reason=str(error).partition(";")[0].partition("\n")[0])
     with EmotionRecognizer(bundle) as recognizer:
         expected = _estimates(recognizer)
@@ -161,7 +161,7 @@ def _estimates(recognizer: EmotionRecognizer) -> list[Estimate]:
 
 
 def measure_all(names: Sequence[str], folder: Path, repeats: int, minutes: float) -> list[Row]:
-    """Every bundle on every device, with files in `folder` after each row."""
+    """Measure every bundle on every device, and write the files in `folder` after each row."""
     begin, file = time.monotonic(), folder / "devices.json"
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("ERC_ENGINES", str(folder / "engines"))
@@ -214,7 +214,7 @@ def _numbers(row: Row) -> dict[str, Any]:
 
 
 def _gpu() -> str:
-    """Driver and TensorRT, as far as they are there."""
+    """Return a description of the driver and TensorRT."""
     if gpu.driver() is None:
         return f"none ({gpu.LIBRARY} is missing)"
     if reason := tensorrt_engine.missing():
@@ -230,7 +230,7 @@ def _table(rows: Sequence[Row]) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """See the module's text."""
+    """Run the benchmark; see the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bundle", action="append", default=[], help="repeatable")
     parser.add_argument("--repeats", type=int, default=3, help="of the conversation")

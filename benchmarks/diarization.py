@@ -1,14 +1,15 @@
-"""Speaker diarization of the running dialogue, scored with pyannote.metrics.
+"""Diarization error rate of the pipeline, computed with pyannote.metrics.
 
     python -m benchmarks.diarization recorded|composed|words|cost
 
-Everything is measured on `UtteranceAssembler`, which the nodes, `erc replay` and `Pipeline` run: a
-speaker's time is the time of the utterances with this `speaker_id`, as published and after
+All results are from `UtteranceAssembler`, which the nodes, `erc replay` and `Pipeline` use. The
+hypothesis consists of the utterances with their `speaker_id`, as published and after
 `SpeakerCorrected` events.
 
 recorded: AMI excerpts and the telephone call ($ERC_DATA), written to
-benchmarks/results/diarization.json; composed: conversations of acted and of meeting speech; words:
-the call's transcript; cost: milliseconds per second of audio, and an hour of six speakers.
+benchmarks/results/diarization.json. composed: conversations of acted and of meeting speech. words:
+words of the call with the right speaker. cost: CPU time per second of audio, and an hour of six
+speakers.
 """
 
 from __future__ import annotations
@@ -43,22 +44,22 @@ from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.nanoseconds import NS, seconds
 
 MODELS = Path(__file__).resolve().parents[1] / "erc_ros" / "models"
-COLLAR = 0.25  # s, on both sides of a boundary
+COLLAR = 0.25  # s, on each side of a boundary
 CHUNK = RATE // 10
 PARTS = {"missed": "missed detection", "false_alarm": "false alarm", "confusion": "confusion"}
 
 
 def networks() -> DiarizationNetworks:
-    """Those that the package brings."""
+    """Load the networks of the package."""
     return load_networks(MODELS / "segmentation", MODELS / "speaker-campplus")
 
 
 @dataclass(frozen=True)
 class Diarized:
-    """The speech of a conversation as the assembler attributed it.
+    """Diarized speech of a conversation.
 
-    published: utterances with their speaker when they were published. corrected: the same after
-    all corrections. delays: s from the end of each utterance to its publication.
+    published: utterances with their speaker at publication. corrected: likewise after all
+    corrections. delays: s from the end of each utterance to its publication.
     """
 
     published: list[Turn]
@@ -97,7 +98,7 @@ def diarize(conversation: Conversation, networks: DiarizationNetworks) -> Diariz
 
 
 def annotation(spans: Iterable[tuple[float, float, str]]) -> Annotation:
-    """Of (start s, end s, speaker)."""
+    """Create an annotation from (start s, end s, speaker)."""
     result = Annotation()
     for number, (start, end, speaker) in enumerate(spans):
         result[Segment(start, end), number] = speaker
@@ -105,15 +106,15 @@ def annotation(spans: Iterable[tuple[float, float, str]]) -> Annotation:
 
 
 def spoken(turns: Iterable[Turn]) -> Annotation:
-    """As an annotation of pyannote.core."""
+    """Convert turns to an annotation of pyannote.core."""
     return annotation((turn.start, turn.end, turn.speaker) for turn in turns)
 
 
 class Score:
-    """Errors of many conversations, as shares of the speech in the truth."""
+    """Errors of several conversations relative to the reference speech."""
 
     def __init__(self, collar: float, skip_overlap: bool) -> None:
-        # pyannote's collar is the whole width
+        # the collar of pyannote is the total width
         self._rate = DiarizationErrorRate(collar=2 * collar, skip_overlap=skip_overlap)
         self._sums: Counter[str] = Counter()
 
@@ -123,7 +124,7 @@ class Score:
         self._sums.update(self._rate(reference, hypothesis, uem=whole, detailed=True))
 
     def percent(self) -> dict[str, float]:
-        """Error, missed, false alarm and confusion in percent of the reference speech."""
+        """Return error, missed, false alarm and confusion in percent of the reference speech."""
         total = self._sums["total"] or 1.0
         parts = {name: 100 * self._sums[part] / total for name, part in PARTS.items()}
         return {"error": sum(parts.values()), **parts}
@@ -132,7 +133,7 @@ class Score:
 def scored(
     conversations: Sequence[Conversation], results: Sequence[Diarized]
 ) -> dict[str, dict[str, float]]:
-    """Name -> percentages, in several ways of counting."""
+    """Return name of a scoring variant -> percentages."""
     ways = {
         "published": (0.0, False, "published"),
         "corrected": (0.0, False, "corrected"),
@@ -202,14 +203,14 @@ def composed(seeds: int) -> None:
 
 
 def phrases() -> list[tuple[float, float, str, str]]:
-    """(start s, end s, speaker, text) of the call."""
+    """Return (start s, end s, speaker, text) of the phrases of the call."""
     path = data_folder() / "ami_diarization_30s" / "sample.stm"
     fields = [line.split(maxsplit=5) for line in path.read_text("utf-8").splitlines()]
     return [(float(f[3]), float(f[4]), f[2], f[5]) for f in fields if len(f) == 6]
 
 
 def words() -> None:
-    """Words of the call's transcript that the listener gives to the right speaker."""
+    """Print the share of words of the call with the right speaker."""
     conversation, random, both = call(), np.random.default_rng(0), networks()
     texts = [
         (seconds(end + random.uniform(0.3, 0.8)), seconds(start), seconds(end), text)
@@ -243,7 +244,7 @@ def words() -> None:
 
 
 def report_words(events: Sequence[object], kind: str) -> None:
-    """Compare the speakers of the final utterances' words with the transcript's, in order."""
+    """Compare the speakers of the words in final utterances with the reference, in order."""
     finals = [e.utterance for e in events if isinstance(e, UtteranceEvent) and e.utterance.is_final]
     labels = {u.utterance_id: u.speaker_id for u in finals if u.text}
     for event in events:
@@ -262,7 +263,7 @@ def report_words(events: Sequence[object], kind: str) -> None:
 
 
 def best_naming(pairs: Iterable[tuple[str, str]], total: int) -> float:
-    """Share of pairs (found, true) that agree, under the best one-to-one naming."""
+    """Return the share of pairs (hypothesis, reference) that agree under the best mapping."""
     from scipy.optimize import linear_sum_assignment
 
     counts = Counter(pairs)
@@ -277,7 +278,7 @@ def best_naming(pairs: Iterable[tuple[str, str]], total: int) -> float:
 
 
 def cost(hour: float) -> None:
-    """CPU per second of sound for each stage, and a long conversation."""
+    """Print the CPU time per second of audio of each stage, and measure a long conversation."""
     sound = compose(speakers(1), 6, 60.0, 7).samples
     both, probability = networks(), SileroVoiceActivity()
     duration = len(sound) / RATE
@@ -290,13 +291,13 @@ def cost(hour: float) -> None:
             len(spans),
             lambda: [both.segmentation.run(span) for span in spans],
         ),
-        "speaker embeddings, if all is speech": (
+        "speaker embeddings, for continuous speech": (
             duration,
             lambda: [both.embedding.embed_all([both.embedding.features(w)]) for w in windows],
         ),
         "whole dialogue": (duration, lambda: diarize(Conversation("", sound, ()), both)),
     }
-    print("\n| stage | ms of CPU per second of sound |\n|---|---|")
+    print("\n| stage | ms of CPU per second of audio |\n|---|---|")
     for name, (heard, run) in stages.items():
         begin = time.process_time()
         run()
@@ -305,7 +306,7 @@ def cost(hour: float) -> None:
 
 
 def long_conversation(both: DiarizationNetworks, duration: float) -> None:
-    """Six speakers for `duration` s: speed and memory."""
+    """Measure the speed and memory for six speakers and `duration` s."""
     clips, heard, begin = speakers(1), 0.0, time.process_time()
     people = dict(list(clips.items())[:6])
     config = AssemblerConfig(expect_text="never")
@@ -325,14 +326,14 @@ def long_conversation(both: DiarizationNetworks, duration: float) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """See the module's text."""
+    """Run the benchmark; see the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("recorded", "composed", "words", "cost"))
     parser.add_argument("--seeds", type=int, default=3, help="conversations of a row")
     parser.add_argument("--seconds", type=float, default=3600.0, help="of the long conversation")
     options = parser.parse_args(argv)
     if not data_folder().is_dir():
-        print(f"{data_folder()} is not here: set ERC_DATA to the data folder", file=sys.stderr)
+        print(f"{data_folder()} does not exist: set ERC_DATA to the data folder", file=sys.stderr)
         return 1
     if options.what == "recorded":
         recorded()

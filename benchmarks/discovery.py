@@ -1,11 +1,11 @@
-"""How long ROS 2 participants take to find each other, and whether what they send arrives.
+"""Discovery time of ROS 2 participants, and loss of the first messages.
 
     python -m benchmarks.discovery --repeats 200
     python -m benchmarks.discovery --services --repeats 200
 
-Every repetition makes a publisher and a subscription (or a lifecycle node and its client) in new
-contexts of this process, as tests do, and the command prints the times and what never happened. It
-is the reproduction that docs/explanation/known_issues.md speaks of.
+Every repetition creates a publisher and a subscription (or a lifecycle node and its client) in new
+contexts of this process, as tests do. The command prints the times and the number of failures. It
+reproduces an issue in docs/explanation/known_issues.md.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ PATIENCE = 10.0  # s
 
 @dataclass(frozen=True)
 class Meeting:
-    """Seconds from the moment at which both were there; None: not within `PATIENCE`."""
+    """Times in s after both participants were created; None: not within `PATIENCE`."""
 
     publisher_knows: float | None
     arrived: float | None
 
 
 def serve(collect: bool) -> float | None:
-    """Seconds until a lifecycle node's service is found; None: not within `PATIENCE`."""
+    """Return the s until a service of a lifecycle node is found; None: not within `PATIENCE`."""
     context = Context()
     rclpy.init(context=context)
     server, probe = LifecycleNode("server", context=context), Node("probe", context=context)

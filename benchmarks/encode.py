@@ -1,11 +1,10 @@
-"""Encoding a corpus in this process and in two worker processes.
+"""Speed of encoding a corpus in one process and in two worker processes.
 
     python -m benchmarks.encode [--corpus meld --split dev] [--model edge-small]
 
-The work is the robot's text encoder over the real corpus; each way makes the same shards in a
-folder of its own, and the features are compared. Utterances/s are from the start of the first shard
-to the end of the last one; "with start" is the whole run, loading included. Then some shards of the
-last store are removed, and the shards that a restart makes are counted.
+The text encoder of the bundle encodes the corpus, and the features of both variants are compared.
+Utterances/s are from the start of the first shard to the end of the last one; "with start" includes
+loading. Then some shards are removed, and the shards that a restart encodes are counted.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ from erc_ros.training.datasets.folder import data_folder
 from erc_ros.training.features.encode import EncodingJob, encode, throughput
 from erc_ros.training.features.store import FeatureStore
 
-LOST = 3  # shards
+LOST = 3  # removed shards
 
 
 def measure(job: EncodingJob) -> list[Figure]:
-    """Run the ways one after the other; `job.out` is the folder above their stores."""
+    """Run both variants; `job.out` is the parent folder of their stores."""
     figures = []
     speeds = {}
     stores = []
@@ -42,7 +41,7 @@ def measure(job: EncodingJob) -> list[Figure]:
         figures += [
             Figure(name, speeds[name], "utterances/s"),
             Figure(f"{name}, with start", len(stores[-1]) / seconds, "utterances/s"),
-            Figure(f"{name}, load of the machine meanwhile", os.getloadavg()[0], ""),
+            Figure(f"{name}, load average", os.getloadavg()[0], ""),
         ]
     keys = list(stores[0].keys())
     for store in stores[1:]:
@@ -54,14 +53,14 @@ def measure(job: EncodingJob) -> list[Figure]:
     return [
         *figures,
         Figure("2 processes against 1", speeds["2 processes"] / speeds["this process"], "times"),
-        Figure(f"a restart that lacks {LOST} shards makes", len(again), "shards", LOST),
-        Figure("the next one makes", len(encode(last)), "shards", 0),
-        Figure("utterances, the same features in all ways", len(keys), ""),
+        Figure(f"restart after the loss of {LOST} shards encodes", len(again), "shards", LOST),
+        Figure("next restart encodes", len(encode(last)), "shards", 0),
+        Figure("utterances with the same features in all variants", len(keys), ""),
     ]
 
 
 def main() -> int:
-    """See the module's text."""
+    """Run the benchmark; see the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", default="meld")
     parser.add_argument("--split", default="dev")

@@ -1,15 +1,15 @@
-"""Face detectors on natural photographs: how many faces they find, and what the face network says.
+"""Face detectors on natural photographs: detection rate, and recall of the emotions.
 
     python -m benchmarks.face_detectors [--bundle edge-small] [--most 300]
 
 Reads DATA/facial_expressions, a copy of github.com/muxspace/facial_expressions (Apache-2.0):
 `images/*.jpg`, photographs of one person each from the web and from LFW, and `data/legend.csv` with
 an expression for each. None of it is used for training. At most --most photographs of each
-expression are taken. Each is placed in the middle of a gray frame twice as wide and high, so that
-the detector has to search for it as in a camera image. Every photograph is an utterance of which
-only the face is known. Printed are for each detector, as JSON: the share of photographs with a
-face, processor time per frame, the recall of each expression, and their mean, of the photographs
-in which both detectors find a face and of all of them (no face counts as wrong).
+expression are used. Each is placed in the center of a gray frame of twice its size, so that the
+detector has to search for it as in a camera image. Every photograph is an utterance without text
+and audio. For each detector, the command prints as JSON: the share of photographs with a detected
+face, CPU time per frame, and the recall of each expression and their mean, for the photographs in
+which both detectors find a face and for all (no face counts as wrong).
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ EXPRESSIONS = {
     "disgust": "disgust",
     "anger": "anger",
 }
-"""Of the legend -> label; contempt is left out."""
+"""Expression in the legend -> label; contempt is excluded."""
 GRAY = 127
 
 Image = NDArray[np.uint8]
 
 
 def photographs(folder: Path, most: int) -> list[tuple[Path, str]]:
-    """Files and labels, at most `most` of each label, chosen by their names' checksums.
+    """Return files and labels, at most `most` of each label, selected by checksums of the names.
 
     Raises:
-        FileNotFoundError: the folder has no legend, or none of its images.
+        FileNotFoundError: the folder has no legend or no images.
     """
     by_label: dict[str, set[Path]] = defaultdict(set)
     with (folder / "data/legend.csv").open(encoding="utf-8", newline="") as stream:
@@ -77,14 +77,14 @@ def photographs(folder: Path, most: int) -> list[tuple[Path, str]]:
 
 
 def in_frame(photograph: Image) -> Image:
-    """In the middle of a gray image of twice its size."""
+    """Place a photograph in the center of a gray image of twice its size."""
     height, width = photograph.shape[:2]
     rows, columns = (height // 2, height - height // 2), (width // 2, width - width // 2)
     return np.pad(photograph, (rows, columns, (0, 0)), constant_values=GRAY)
 
 
 def crops(detector: FaceDetector, images: Sequence[Image]) -> tuple[list[Image | None], float]:
-    """The largest face of each image, None where no face is found; ms of processor per image."""
+    """Return the largest face of each image, or None, and the ms of CPU time per image."""
     faces: list[Image | None] = []
     used = 0.0
     for image in images:
@@ -101,7 +101,7 @@ def crops(detector: FaceDetector, images: Sequence[Image]) -> tuple[list[Image |
 def recalls(
     truth: Sequence[str], predicted: Sequence[str], counted: Sequence[bool]
 ) -> dict[str, float]:
-    """Recall of each label among the counted ones, in percent, and their mean."""
+    """Return the recall of each label and their mean in percent, for the counted images."""
     rows: dict[str, float] = {}
     for label in EXPRESSIONS.values():
         own = [
@@ -116,7 +116,7 @@ def recalls(
 def measure(
     bundle: str, files: Sequence[tuple[Path, str]], detectors: Mapping[str, FaceDetector]
 ) -> dict[str, Any]:
-    """The figures of each detector, on the same photographs."""
+    """Measure each detector on the same photographs."""
     images, truth = [], []
     for file, label in files:
         image = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
@@ -146,7 +146,7 @@ def measure(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the figures, and write them to benchmarks/results/face_detectors.json."""
+    """Print the results and write them to benchmarks/results/face_detectors.json."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.face_detectors",
         description=__doc__,

@@ -1,11 +1,11 @@
-"""False alarms: how often ordinary speech without words gets an emotion.
+"""False alarms: share of neutral speech without text that gets an emotion label.
 
     python -m benchmarks.false_alarms [--bundle edge-small]
 
 Reads DATA/ami_diarization_30s: 12 excerpts of real meetings, 30 s each, nearly all of it neutral.
-Each excerpt goes through `Pipeline` as 0.1 s chunks of audio, without texts and without a camera.
-Counted is the duration of the final utterances, by label, and by label where its confidence is
-above 0.5. Every label but neutral is a false alarm.
+`Pipeline` processes each excerpt in chunks of 0.1 s, without texts and camera. The result is the
+duration of the final utterances by label, and by label with a confidence above 0.5. Every label
+except neutral is a false alarm.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Samples = NDArray[np.int16]
 
 
 def listen(pipeline: Pipeline, samples: Samples) -> list[Estimate]:
-    """The last final estimate of each utterance of (n,) samples, in the order of time."""
+    """Return the last final estimate of each utterance in (n,) samples, sorted by time."""
     events: list[PipelineEvent] = []
     for begin in range(0, len(samples), CHUNK):
         stamp = START + begin * NS // SAMPLE_RATE
@@ -63,9 +63,9 @@ def listen(pipeline: Pipeline, samples: Samples) -> list[Estimate]:
 
 
 def shares(estimates: Sequence[Estimate], labels: Sequence[str]) -> dict[str, Any]:
-    """Shares of the speech time: by likeliest label, and of these what is surer than SURE.
+    """Return the shares of the speech time by label, and with a confidence above SURE.
 
-    false_alarms: the sum of the latter over all labels but neutral.
+    false_alarms: sum of the latter over all labels except neutral.
     """
     seconds = np.array([(e.utterance.end - e.utterance.start) / NS for e in estimates])
     best = np.array([int(np.argmax(e.probabilities)) for e in estimates], np.int64)
@@ -85,7 +85,7 @@ def shares(estimates: Sequence[Estimate], labels: Sequence[str]) -> dict[str, An
 
 
 def meetings(bundle: str, folder: Path) -> tuple[list[Estimate], tuple[str, ...]]:
-    """The estimates of all excerpts, each a conversation of its own, and the bundle's labels.
+    """Return the estimates of all excerpts, each in a new conversation, and the labels.
 
     Raises:
         FileNotFoundError: there are no excerpts.

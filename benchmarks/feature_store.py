@@ -1,13 +1,12 @@
-"""How fast features are read back, against a copy in memory in the same run.
+"""Read speed of the feature store, compared with a copy in memory.
 
     python -m benchmarks.feature_store [--utterances 100000] [--dimension 768]
 
-Random features are written as `erc encode` writes them, 512 utterances to a shard, then read in the
-three ways of a training: all of them in order, batches of 32 conversations of 10 utterances by key,
-and single utterances by key in random order. GB/s count the bytes of the features once, and are the
-median of the pieces (a shard, a batch): other work on the machine stops few of them. "CPU" counts
-only the time that this process ran: what a machine without other work would do, as the features are
-in the page cache and nothing waits.
+Random features are written as by `erc encode`, with 512 utterances per shard, and read in three
+ways: all in order, batches of 32 conversations of 10 utterances by key, and single utterances by
+key in random order. GB/s are the median over reads of a shard or batch, which other load affects
+little. "CPU" uses the CPU time of the process: the speed without other load, since the features are
+in the page cache.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ from erc_ros.training.features.store import FeatureStore, create, write_shard
 SHARD, TURNS, CONVERSATIONS, SINGLE = 512, 10, 32, 1024
 ROUNDS = 5
 Piece = Callable[[], int]
-"""Reads something; returns how many bytes."""
+"""Function that reads data and returns the number of bytes."""
 
 
 def measure(folder: Path, utterances: int, dimension: int) -> list[Figure]:
-    """Write a store into `folder`, and read it."""
+    """Write a store to `folder`, and read it."""
     size = utterances * dimension * 4
     before = _own_memory()
     begin = time.perf_counter()
@@ -48,10 +47,10 @@ def measure(folder: Path, utterances: int, dimension: int) -> list[Figure]:
     index = (_own_memory() - before) / utterances
 
     _forget(folder)
-    shards = range(utterances // SHARD)  # whole ones
+    shards = range(utterances // SHARD)  # complete shards
     buffer = np.empty((SHARD, dimension), np.float32)
     cold = _speed(_scan(store, buffer), 1)
-    # Shard by shard out of 1 GB, so that the processor's cache has neither.
+    # Different parts of 1 GB, so that the data is not in the CPU cache.
     memory = np.ones((len(shards) * SHARD, dimension), np.float32)
     copied = _speed([_copy(memory[n * SHARD : (n + 1) * SHARD], buffer) for n in shards], ROUNDS)
     del memory
@@ -87,8 +86,8 @@ def measure(folder: Path, utterances: int, dimension: int) -> list[Figure]:
         Figure("features", size / 1e9, "GB"),
         Figure("opened in", opening * 1e3, "ms"),
         Figure("memory of the open store", index, "bytes/utterance"),
-        Figure("memory more after writing all", growth / 1e6, "MB"),
-        Figure("memory more after reading all", reading / 1e6, "MB"),
+        Figure("increase of memory after writing", growth / 1e6, "MB"),
+        Figure("increase of memory after reading", reading / 1e6, "MB"),
     ]
 
 
@@ -104,7 +103,7 @@ def _write(folder: Path, utterances: int, dimension: int) -> list[str]:
 
 
 def _scan(store: FeatureStore, buffer: np.ndarray) -> list[Piece]:
-    """Copy each whole shard; opening it is part of the work."""
+    """Return functions that open and copy one shard each."""
     shards = store.shards()
     return [lambda: _copy(next(shards), buffer)()] * (len(store) // SHARD)
 
@@ -127,7 +126,7 @@ def _take(store: FeatureStore, keys: Sequence[str]) -> Piece:
 
 
 def _speed(pieces: Sequence[Piece], rounds: int) -> tuple[float, float]:
-    """GB/s by the clock and by this process's CPU time, medians over all pieces of all rounds."""
+    """Return the median GB/s by wall-clock time and by CPU time."""
     speeds = []
     for _ in range(rounds):
         for piece in pieces:
@@ -140,7 +139,7 @@ def _speed(pieces: Sequence[Piece], rounds: int) -> tuple[float, float]:
 
 
 def _forget(folder: Path) -> None:
-    """Take the files out of the page cache (they are on disk: they were written with fsync)."""
+    """Remove the files from the page cache (they were written to disk with fsync)."""
     for file in folder.glob("*.npy"):
         descriptor = os.open(file, os.O_RDONLY)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -148,7 +147,7 @@ def _forget(folder: Path) -> None:
 
 
 def _own_memory() -> int:
-    """Bytes that are this process's own: not the page cache that it maps."""
+    """Return the anonymous memory of this process in bytes."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
@@ -156,7 +155,7 @@ def _own_memory() -> int:
 
 
 def main() -> int:
-    """See the module's text."""
+    """Run the benchmark; see the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--utterances", type=int, default=100_000)
     parser.add_argument("--dimension", type=int, default=768)

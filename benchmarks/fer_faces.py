@@ -1,4 +1,4 @@
-"""FER+ test images through the bundle: what a face alone indicates, in the corpus of the training.
+"""Accuracy on FER+ test images, from the face only; the face network was trained on FER+.
 
     python -m benchmarks.fer_faces [--bundle edge-small]
 
@@ -30,7 +30,7 @@ from erc_ros.training.datasets.utterances import LABELS
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, print and write."""
+    """Run the benchmark, print the results and write them to a file."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "calibration_error": 100 * metrics.calibration_error(truth[rows], probabilities[rows]),
         }
     figures["without"]["excluded_percent"] = 100 * float(is_near.mean())
-    conditions = "FER+ test, seven labels, a face alone through the recognizer, one image at a time"
+    conditions = "FER+ test, seven labels, face only, one image per utterance"
     command = f"python -m benchmarks.fer_faces --bundle {options.bundle}"
     print(write_results("fer_faces", command, bundle, figures, conditions).name)
     for name, each in figures.items():

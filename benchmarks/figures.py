@@ -1,17 +1,16 @@
-"""Compare the figures in Markdown pages with the results files that they come from.
+"""Compare the figures in Markdown pages with the results files.
 
     python -m benchmarks.figures             # list figures that differ; status 1 if any do
     python -m benchmarks.figures --write     # put the figures of the results files into the pages
-    python -m benchmarks.figures --commands  # what to run again after the bundle has changed
+    python -m benchmarks.figures --commands  # commands to repeat after a change of the bundle
 
-A figure in a page is a number followed by a comment that names where it is from:
+A figure in a page is a number followed by a comment with its source:
 
     61.0<!-- figure: text.json#meld/weighted_f1 -->
     61.0<!-- figure: erc_ros/models/edge-small/calibration.json#meld_test_weighted_f1/text -->
 
-A name without a folder is in benchmarks/results, where the numbers are under `figures`. `*100`
-after the key multiplies, for files with fractions. The number in the page decides how many decimals
-are shown, and whether a sign is.
+A name without a folder is in benchmarks/results, whose numbers are in `figures`. `*100` after the
+key multiplies a fraction. The format of the number in the page (decimals, sign) is kept.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ PAGES = (
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure in a page. expected: how the number of the results file is written there."""
+    """A figure in a page. expected: the number of the results file in the same format."""
 
     page: Path
     line: int
@@ -55,20 +54,20 @@ class Shown:
 
 
 def pages(root: Path = ROOT) -> list[Path]:
-    """Every page that may have figures."""
+    """Return the pages that may have figures."""
     return sorted(page for pattern in PAGES for page in root.glob(pattern))
 
 
 def figures(page: Path, root: Path = ROOT) -> Iterator[Shown]:
-    """The figures of a page.
+    """Yield the figures of a page.
 
     Raises:
-        ValueError: a marker without a number before it, or a source that does not exist.
+        ValueError: a marker has no number before it, or its source does not exist.
     """
     text = page.read_text(encoding="utf-8")
     matches = list(FIGURE.finditer(text))
     if len(matches) != text.count(MARKER):
-        raise ValueError(f"{page}: a figure marker has no number before it, or another form")
+        raise ValueError(f"{page}: a figure marker is invalid, or has no number before it")
     for match in matches:
         line = text.count("\n", 0, match.start()) + 1
         source = f"{match['file']}#{match['key']}"
@@ -82,10 +81,10 @@ def figures(page: Path, root: Path = ROOT) -> Iterator[Shown]:
 
 
 def lookup(file: str, key: str, root: Path = ROOT) -> float:
-    """The number of a results file under a key whose parts are separated by slashes.
+    """Return the number in a results file at a key whose parts are separated by slashes.
 
     Raises:
-        OSError, KeyError, TypeError: no such file, key or number.
+        OSError, KeyError, TypeError: the file or key does not exist, or is not a number.
     """
     is_result = "/" not in file
     path = root / "benchmarks" / "results" / file if is_result else root / file
@@ -101,7 +100,7 @@ def lookup(file: str, key: str, root: Path = ROOT) -> float:
 
 
 def like(written: str, value: float) -> str:
-    """A value with the decimals, sign and thousands separators of a written number."""
+    """Format a value with the decimals, sign and thousands separators of `written`."""
     decimals = len(written.partition(".")[2])
     sign = "+" if written[0] in "+-" else ""
     separator = "," if "," in written else ""
@@ -109,7 +108,7 @@ def like(written: str, value: float) -> str:
 
 
 def update(page: Path, root: Path = ROOT) -> bool:
-    """Write the figures of the results files into a page; whether it changed."""
+    """Update the figures in a page; return whether it changed."""
     text = page.read_text(encoding="utf-8")
     expected = iter([each.expected for each in figures(page, root)])
     changed = FIGURE.sub(lambda m: next(expected) + m[0][len(m["number"]) :], text)
@@ -119,7 +118,7 @@ def update(page: Path, root: Path = ROOT) -> bool:
 
 
 def stale(root: Path = ROOT) -> list[str]:
-    """A line for every measured results file whose bundle is another one now."""
+    """Return a line for every measured results file whose bundle has changed."""
     lines = []
     for file in sorted((root / "benchmarks" / "results").glob("*.json")):
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -132,7 +131,7 @@ def stale(root: Path = ROOT) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status: 1 where a figure differs from its results file."""
+    """Run the command; the exit status is 1 if a figure differs from its results file."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

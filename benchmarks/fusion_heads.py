@@ -1,11 +1,11 @@
-"""Size, work and time of every fusion head, at its paper's width and at this project's default.
+"""Size, FLOPs and latency of every fusion model, with the width of its paper and with the default.
 
     python -m benchmarks.fusion_heads [--utterances 16] [--repeats 30]
 
 Batch 1, one thread, float32, causal. FLOPs are those of the matrix products (torch's
-FlopCounterMode; a multiplication and an addition are two). Milliseconds of CPU time, so that other
-processes do not count: median of the repeats, in torch and in ONNX Runtime, which is what the robot
-runs. The weights are random: they do not change the time.
+FlopCounterMode; a multiplication and an addition are two). Latency is the median CPU time, in torch
+and in ONNX Runtime, which the robot uses. The weights are random, since they do not affect the
+time.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ PAPERS = {
     "lpgnet": LpgnetConfig(width=768, embeddings=(768, 768, 768)),
     "ddvlm": DdvlmConfig(width=768, embeddings=(768, 768, 768)),
 }
-"""MELD's sizes where a paper has them; all three modalities, also where the paper has two.
+"""Sizes of the papers for MELD, with all three modalities, even if the paper has two.
 
-LateFusion is of no paper.
+LateFusion is not from a paper.
 """
 
 
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
     print(description())
-    print("| head | size | width | parameters | MFLOPs | ms, torch | ms, ONNX Runtime |")
+    print("| fusion model | size | width | parameters | MFLOPs | ms, torch | ms, ONNX Runtime |")
     print("|---" * 7 + "|")
     for name in arguments.heads:
         config, head = HEADS[name]
@@ -76,11 +76,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Plain(argparse.RawDescriptionHelpFormatter):
-    """Keeps the lines of the text above."""
+    """Help formatter that keeps the lines of the module docstring."""
 
 
 def example(model: FusionModel, utterances: int) -> dict[str, Tensor]:
-    """One conversation in which everything is seen."""
+    """Return the input of one conversation with all modalities."""
     inputs = {
         name: torch.randn(1, utterances, size)
         for name, size in zip(MODALITIES, model.config.embeddings, strict=True)
@@ -93,7 +93,7 @@ def example(model: FusionModel, utterances: int) -> dict[str, Tensor]:
 
 @torch.inference_mode()
 def flops(model: FusionModel, inputs: dict[str, Tensor]) -> int:
-    """Of one forward pass."""
+    """Return the FLOPs of one forward pass."""
     counter = FlopCounterMode(display=False)
     with counter:
         model(**inputs)
@@ -102,12 +102,12 @@ def flops(model: FusionModel, inputs: dict[str, Tensor]) -> int:
 
 @torch.inference_mode()
 def torch_milliseconds(model: FusionModel, inputs: dict[str, Tensor], repeats: int) -> float:
-    """Median of a forward pass."""
+    """Return the median ms of a forward pass in torch."""
     return median(lambda: model(**inputs), repeats)
 
 
 def onnx_milliseconds(model: FusionModel, inputs: dict[str, Tensor], repeats: int) -> float:
-    """The same of the exported head, as the recognizer runs it."""
+    """Return the median ms of the exported model in ONNX Runtime."""
     arrays = {name: value.numpy() for name, value in inputs.items()}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "fusion.onnx"
@@ -117,7 +117,7 @@ def onnx_milliseconds(model: FusionModel, inputs: dict[str, Tensor], repeats: in
 
 
 def median(call: Callable[[], object], repeats: int) -> float:
-    """Milliseconds of CPU time, after three calls that do not count."""
+    """Return the median ms of CPU time, after three warm-up calls."""
     times = []
     for number in range(repeats + 3):
         start = time.process_time()

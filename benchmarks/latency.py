@@ -1,14 +1,14 @@
-"""Time from an utterance's last input to its estimate, through the nodes over DDS in real time.
+"""Latency from the last input of an utterance to its estimate, with the nodes over DDS.
 
     python -m benchmarks.latency [--repeats 25]
 
-The demo's dialogue (12 turns, 50 s) is played several times, with camera (JPEG, 15 Hz), microphone
-and recognizer: 25 times are 300 utterances, and take 21 minutes. Measured is the time from
-publishing the final text until another process has the estimate, both ways over DDS, and where it
-goes: over DDS to the node, waiting for the worker there, dialogue, handover to the recognizer, its
-parts (text, audio and visual overlap; what a draft has prepared costs nothing), fusion, and making
-the message and sending it. Turns that were split or joined are counted. The aims are for 2 cores
-with nothing else running.
+The dialogue of the demo (12 turns, 50 s) is played in real time, with camera (JPEG, 15 Hz),
+microphone and speech recognizer; 25 repeats are 300 utterances and take 21 minutes. The latency is
+the time from publishing the final text until another process receives the estimate, including DDS
+in both directions. It is divided into DDS to the node, waiting for the worker, dialogue, handover
+to the emotion recognizer, encoders (text, audio and visual in parallel; results of a draft are
+reused), fusion, and creating and sending the message. Split and joined turns are counted. The
+targets are for 2 cores without other load.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from erc_ros.replay.rows import Row
 from erc_ros.replay.via_dds import play, recognizable_speech
 
 PERCENT = (50, 95, 99)
-SAMPLES = 100  # per per cent: p99 of 100 samples at least
+SAMPLES = 100  # minimum number of samples for p99
 SLOWEST = 5
 
 
@@ -56,14 +56,14 @@ def run(robot: RobotConfig, repeats: int) -> Result:
 
 
 def percentile(values: Sequence[int], percent: int) -> float:
-    """ms of values in ns (nearest rank); nan where there are too few to tell."""
+    """Return a percentile in ms of values in ns (nearest rank); NaN for too few values."""
     if len(values) * (100 - percent) < SAMPLES:
         return float("nan")
     return sorted(values)[max(0, -(-len(values) * percent // 100) - 1)] / 1e6
 
 
 def measure(robot: RobotConfig, repeats: int) -> list[Figure]:
-    """The figures; prints the trace."""
+    """Return the figures and print the trace."""
     result = run(robot, repeats)
     print(trace(result.traces))
     texts = [turn.text for turn in DIALOGUE * repeats]
@@ -84,7 +84,7 @@ def measure(robot: RobotConfig, repeats: int) -> list[Figure]:
 
 
 def split_and_joined(rows: Sequence[Row], texts: Sequence[str]) -> tuple[int, int]:
-    """How many turns are in no estimate as a whole, and how many estimates hold several."""
+    """Return the number of split turns, and of estimates that contain several turns."""
     left, joined = list(texts), 0
     for row in rows:
         count = 0
@@ -97,7 +97,7 @@ def split_and_joined(rows: Sequence[Row], texts: Sequence[str]) -> tuple[int, in
 
 
 def trace(traces: Sequence[dict[str, int]]) -> str:
-    """ms per stage, and the slowest estimates stage by stage."""
+    """Return a table of the ms per stage, and the stages of the slowest estimates."""
     stages = list(dict.fromkeys(name for each in traces for name in each))
     lines = [f"{len(traces)} estimates, ms    " + "".join(f"{f'p{p}':>9}" for p in PERCENT)]
     for stage in stages:
@@ -110,7 +110,7 @@ def trace(traces: Sequence[dict[str, int]]) -> str:
 
 
 def main() -> int:
-    """See the module's text."""
+    """Run the benchmark; see the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=25)
     parser.add_argument("--bundle", default=RobotConfig().emotion_node.recognition.bundle)

@@ -1,10 +1,11 @@
-"""Nothing lost, little used: raw camera at 30 Hz, microphone and recognizer, live, on this machine.
+"""Load test in real time: losses, CPU and memory with camera, microphone and speech recognizer.
 
-    python -m benchmarks.load [--seconds 60]      (600 for the ten minutes of the aim)
+    python -m benchmarks.load [--seconds 60]      (the target is for 600)
     python -m benchmarks.load --memory            and write benchmarks/results/memory.json
 
-Half of the time no person speaks, then the demo's dialogue is spoken. Stamps are the wall clock's.
-CPU and memory are those of the nodes' process, read from /proc; 100 % is one core.
+The camera sends raw images at 30 Hz. The first half of the time is silence, in the second half the
+dialogue of the demo is played. Stamps are wall-clock times. CPU and memory of the process of the
+nodes are read from /proc; 100 % is one core.
 """
 
 from __future__ import annotations
@@ -35,18 +36,18 @@ from erc_ros.values.utterance import SAMPLE_RATE
 
 FRAMES, CHUNKS = 30, 50  # per second
 SAMPLES = SAMPLE_RATE // CHUNKS
-WARM_UP = 5.0  # s before CPU and memory count
+WARM_UP = 5.0  # s that are excluded from CPU and memory
 IMAGE, SOUND = "sensor_msgs/msg/Image", "audio_common_msgs/msg/AudioDataStamped"
 
 
 class Stamped:
-    """A serialized message whose header's stamp can be changed (CDR: after the first 4 bytes)."""
+    """A serialized message with a variable header stamp (in CDR after the first 4 bytes)."""
 
     def __init__(self, kind: str, message: object) -> None:
         self._bytes = bytearray(typestore().serialize_cdr(message, kind))
 
     def at(self, stamp: int) -> bytes:
-        """The bytes with `stamp` (ns)."""
+        """Return the bytes with `stamp` (ns)."""
         struct.pack_into("<iI", self._bytes, 4, *divmod(stamp, NS))
         return bytes(self._bytes)
 
@@ -104,22 +105,22 @@ class Usage:
         self.samples.append((time.monotonic(), cpu, memory, pss))
 
     def cpu(self, begin: float, end: float) -> float:
-        """Percent of one core between two times on the monotonic clock."""
+        """Return the CPU use in percent of one core between two monotonic times."""
         inside = [s for s in self.samples if begin <= s[0] <= end]
         return 100 * (inside[-1][1] - inside[0][1]) / (inside[-1][0] - inside[0][0])
 
     def memory(self, begin: float, end: float) -> list[float]:
-        """MB, between two times."""
+        """Return the memory samples in MB between two times."""
         return [s[2] for s in self.samples if begin <= s[0] <= end]
 
 
 def children(pid: int) -> list[int]:
-    """Process ids of the children of a process."""
+    """Return the process ids of the children of a process."""
     return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def measure(robot: RobotConfig, seconds: float) -> list[Figure]:
-    """Run live for `seconds`."""
+    """Run the load test for `seconds`."""
     sound, phrases = perform(DIALOGUE, synthesiser())
     with running_nodes(robot, {}) as nodes, Listening() as listening:
         bench = _Bench(listening, sound, phrases)
@@ -136,18 +137,18 @@ def measure(robot: RobotConfig, seconds: float) -> list[Figure]:
         problems = listening.problems()
         dialogue = listening.status("utterance_node: dialogue")
     for problem in problems:
-        print(f"the nodes complain: {problem}")
+        print(f"diagnostics of the nodes: {problem}")
     gaps = sum(int(dialogue.get(name, 0)) for name in ("Gap", "Overlap", "Jump"))
     return [
         Figure(f"camera frames lost, of {bench.frames}", bench.lost_frames(), "frames", 0),
         Figure("audio chunks lost", 100 * bench.lost_chunks() / bench.chunks, "%", 0),
-        Figure("gaps in the sound", gaps, "", 0),
+        Figure("gaps in the audio", gaps, "", 0),
         Figure("estimates while speaking", bench.estimates(), f"of {bench.texts} texts"),
-        Figure("CPU, nobody speaks", usage.cpu(begin + WARM_UP, half), "% of one core", 60),
-        Figure("CPU, people speak", usage.cpu(half, end), "% of one core"),
-        Figure("memory (RSS), greatest", max(early + late), "MB", 500),
-        Figure("memory (PSS), greatest", max(sample[3] for sample in usage.samples), "MB"),
-        Figure("memory, mean while speaking minus before", _mean(late) - _mean(early), "MB"),
+        Figure("CPU during silence", usage.cpu(begin + WARM_UP, half), "% of one core", 60),
+        Figure("CPU during speech", usage.cpu(half, end), "% of one core"),
+        Figure("memory (RSS), maximum", max(early + late), "MB", 500),
+        Figure("memory (PSS), maximum", max(sample[3] for sample in usage.samples), "MB"),
+        Figure("memory, mean during speech minus silence", _mean(late) - _mean(early), "MB"),
         Figure("memory, growth over the last third", _growth(late), "MB", 10),
     ]
 
@@ -157,13 +158,13 @@ def _mean(values: list[float]) -> float:
 
 
 def _growth(values: list[float]) -> float:
-    """From the middle to the end of the time in which people speak."""
+    """Return the increase from the middle to the end of the values."""
     third = max(1, len(values) // 3)
     return _mean(values[-third // 2 :]) - _mean(values[-third : -third // 2])
 
 
 class _Bench:
-    """Publishes live and counts."""
+    """Publishes messages in real time and counts losses."""
 
     def __init__(
         self, listening: Listening, sound: NDArray[np.float32], phrases: list[Phrase]
@@ -184,7 +185,7 @@ class _Bench:
         self.frames = self.chunks = self.texts = 0
 
     def connect(self, nodes: Nodes) -> None:
-        """Wait until the nodes listen."""
+        """Wait until the nodes have subscribed."""
         end = time.monotonic() + 60
         while not (
             all(p.get_subscription_count() for p in self._publishers.values())
@@ -192,7 +193,7 @@ class _Bench:
         ):
             nodes.check()
             if time.monotonic() > end:
-                raise TimeoutError(f"the nodes do not listen:\n{nodes.tail()}")
+                raise TimeoutError(f"the nodes have not subscribed:\n{nodes.tail()}")
             time.sleep(0.05)
 
     def run(self, seconds: float, each_second: Callable[[], None]) -> None:
@@ -248,17 +249,17 @@ class _Bench:
         self.texts += 1
 
     def settle(self, condition: Callable[[], bool], timeout: float = 5.0) -> None:
-        """Wait for the last diagnostics (one a second), at most `timeout` s."""
+        """Wait for the last diagnostics (one per second), at most `timeout` s."""
         end = time.monotonic() + timeout
         while not condition() and time.monotonic() < end:
             time.sleep(0.1)
 
     def lost_frames(self) -> int:
-        """Camera frames that did not arrive or were dropped."""
+        """Return the number of camera frames that were lost or dropped."""
         return self.frames - self._arrived("image")
 
     def lost_chunks(self) -> int:
-        """Chunks of sound that did not arrive or were dropped."""
+        """Return the number of audio chunks that were lost or dropped."""
         return self.chunks - self._arrived("audio")
 
     def _arrived(self, name: str) -> int:
@@ -266,12 +267,12 @@ class _Bench:
         return int(values.get("received", 0)) - int(values.get("dropped", 0))
 
     def estimates(self) -> int:
-        """Final estimates that came."""
+        """Return the number of received final estimates."""
         return sum(message.is_final for *_, message in self._listening.estimates)
 
 
 def main() -> int:
-    """See the module's text."""
+    """Run the benchmark; see the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--bundle", default=RobotConfig().emotion_node.recognition.bundle)

@@ -1,4 +1,4 @@
-"""The machine that a figure was measured on, and one line of the table."""
+"""Description of the computer of a measurement, and formatting of figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured figure. aim: the greatest (or, with `more`, least) good value; None: no aim."""
+    """A measured figure. aim: maximum (with `more`, minimum) target value; None: no target."""
 
     name: str
     value: float
@@ -20,22 +20,22 @@ class Figure:
 
     @property
     def reached(self) -> bool:
-        """Whether the aim is reached (also without one)."""
+        """Whether the target is reached, or there is none."""
         if self.aim is None:
             return True
         return self.value >= self.aim if self.more else self.value <= self.aim
 
     def line(self) -> str:
-        """For the table."""
+        """Return the line of the table."""
         aim = ""
         if self.aim is not None:
             sign = "at least" if self.more else "at most"
-            aim = f"{sign} {self.aim:g}" + ("" if self.reached else "   MISSED")
+            aim = f"{sign} {self.aim:g}" + ("" if self.reached else "   NOT REACHED")
         return f"{self.name:<62}{self.value:>9.4g} {self.unit:<16}{aim}"
 
 
 def description() -> str:
-    """Processor, cores, load, and the versions that matter."""
+    """Return processor, cores, load average and versions."""
     cores = len(os.sched_getaffinity(0))
     libraries = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime", "numpy"))
     return (

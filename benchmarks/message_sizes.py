@@ -1,9 +1,9 @@
-"""How large our messages are, as they go over the network.
+"""Serialized size of the messages.
 
     python -m benchmarks.message_sizes
 
-An utterance of 3 s with 60 characters of text and 8 crops of a face (the demo's photograph), and
-what the shipped bundle answers.
+The messages are an utterance of 3 s with 60 characters of text and 8 face crops (from the
+photograph of the demo), and its estimate by the shipped bundle.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ STAGES = ("waiting", "dialogue", "handover", "text", "audio", "visual", "fusion"
 
 
 def said() -> Utterance:
-    """An utterance of usual length."""
+    """Return an utterance of typical length."""
     photograph = cv2.imread(str(Path(demo.__file__).parent / "assets" / "face.jpg"))
     face = np.asarray(cv2.resize(photograph, (CROP_SIZE, CROP_SIZE)), np.uint8)
     noise = np.random.default_rng(0).normal(0, 1000, SECONDS * SAMPLE_RATE)
@@ -56,7 +56,7 @@ def said() -> Utterance:
 
 
 def messages() -> dict[str, Any]:
-    """Name -> message."""
+    """Return name -> message."""
     utterance = said()
     recognition = Recognition(RecognitionConfig(device="cpu"))
     (answer,) = recognition.feed(UtteranceEvent(utterance))
@@ -71,10 +71,10 @@ def messages() -> dict[str, Any]:
     recognition.close()
     return {
         "Utterance": utterance_message(utterance, True, False, 17),
-        f"Utterance with {SECONDS} s of sound": utterance_message(
+        f"Utterance with {SECONDS} s of audio": utterance_message(
             replace(utterance, faces=()), True, True, 17
         ),
-        f"Utterance with sound and {CROPS} faces": utterance_message(utterance, True, True, 17),
+        f"Utterance with audio and {CROPS} faces": utterance_message(utterance, True, True, 17),
         "EmotionEstimate": estimate,
         "EmotionStates of 3 people": states_message(states, recognition.bundle, utterance.end),
         "EmotionLabels": labels,

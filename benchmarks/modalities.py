@@ -1,11 +1,12 @@
-"""Do voice and face count in addition to words, and what do they cost when they are broken?
+"""Gain from voice and face in addition to text, and loss when they are broken.
 
     python -m benchmarks.modalities [--bundle edge-small] [--split test] [--draws 5]
 
-Every situation of `training.fusion.situations` on MELD: text is real, voice and face are simulated
-by clips of held-out people. Each is compared with the words alone, and with edge-small 1.2.0, which
-takes voice and face to say nothing in 98.5 of 100 utterances, on the same reports. With `--split
-dev` also MELD dev's real audio (published features, logistic regression out of fold).
+Runs every situation of `training.fusion.situations` on MELD: text is real, voice and face are
+simulated by clips of held-out people. Each is compared with text only, and with edge-small 1.2.0,
+which assumes that voice and face have no information in 98.5 of 100 utterances, on the same data.
+With `--split dev` also on the real audio of MELD dev (published features, out-of-fold logistic
+regression).
 
 Writes benchmarks/results/modalities_SPLIT.json. Needs the extra [train].
 """
@@ -38,14 +39,14 @@ from erc_ros.training.fusion.situations import Material, Stream
 
 Floats = NDArray[np.float64]
 
-FORMER = 0.985  # how often edge-small 1.2.0 takes voice and face to say nothing
+FORMER = 0.985  # probability in edge-small 1.2.0 that voice and face have no information
 FOLDS = 10
 STRENGTHS = (0.001, 0.01)
 RESAMPLES = 2000
 
 
 def former(prior: Floats, stream: Stream) -> Floats:
-    """What edge-small 1.2.0 predicts, (T, C)."""
+    """Return the predictions of edge-small 1.2.0, (T, C)."""
     predicted = stream.alone[:, 0]
     for m in (1, 2):
         evidence = FORMER + (1 - FORMER) * stream.alone[:, m] / prior
@@ -55,7 +56,7 @@ def former(prior: Floats, stream: Stream) -> Floats:
 
 
 def measure(config: ReliabilityConfig, material: Material, draws: int) -> dict[str, object]:
-    """Gains over words (plain words: weighted F1) of all situations; mean and spread over draws."""
+    """Return mean and spread over draws of the gain over text ("plain words": weighted F1)."""
     now: dict[str, list[float]] = {}
     before: dict[str, list[float]] = {}
     for seed in range(draws):
@@ -85,7 +86,7 @@ def measure(config: ReliabilityConfig, material: Material, draws: int) -> dict[s
 
 
 def _badly_lit(config: ReliabilityConfig, material: Material, draws: int) -> dict[str, float]:
-    """Points of accuracy over the words, of the person in the light and of the one in the dark."""
+    """Return the gain in accuracy for a well-lit person and for a badly lit one."""
     lit, dark = [], []
     for seed in range(draws):
         stream, is_dark = situations.badly_lit(material, seed)
@@ -100,7 +101,7 @@ def _badly_lit(config: ReliabilityConfig, material: Material, draws: int) -> dic
 def real_audio(
     config: ReliabilityConfig, material: Material, data: Path
 ) -> dict[str, dict[str, float]]:
-    """Points that MELD dev's real audio adds to the words, 95 % intervals over dialogues."""
+    """Return the gain from real audio of MELD dev, with 95 % intervals over dialogues."""
     sound = read_meld_dev_sound(data)
     conversations = read_meld(data, "dev").conversations
     names = [(int(c.name.rpartition("/")[2]), u.index) for c in conversations for u in c.utterances]
@@ -134,7 +135,7 @@ def real_audio(
 def _interval(
     stream: Stream, predicted: Floats, first: NDArray[np.int64]
 ) -> tuple[float, float, float]:
-    """The gain and where 95 % of the resamples of the dialogues lie."""
+    """Return the gain and its 95 % bootstrap interval over dialogues."""
     rows = np.split(np.arange(len(first)), np.unique(first)[1:])
     truth, mine, words = stream.labels, predicted.argmax(1), stream.alone[:, 0].argmax(1)
     rng, gains = np.random.default_rng(0), []
@@ -147,7 +148,7 @@ def _interval(
 
 
 def step_milliseconds(config: ReliabilityConfig) -> float:
-    """CPU time of one utterance with all modalities: the least of five means over 500 steps."""
+    """Return the CPU time of one utterance: the minimum of five means over 500 steps."""
     reading = Reading(np.tile(np.array(config.prior), (3, 1)), np.ones(3, bool))
     state = initial_state(config)
     times = timeit.repeat(
@@ -161,7 +162,7 @@ def _key(name: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print and write."""
+    """Run the benchmark, print the results and write them to a file."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

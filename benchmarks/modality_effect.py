@@ -1,4 +1,4 @@
-"""How much do voice and face change the estimates? The shipped bundle, two measurements.
+"""Effect of voice and face on the estimates of the shipped bundle.
 
     python -m benchmarks.modality_effect [--bundle edge-small] [--only meld|ravdess] [--split dev]
 
@@ -8,9 +8,9 @@ published accuracy of MELD's own modalities, and once undegraded: every clip has
 utterance.
 
 ravdess: clips of the held-out test actors of RAVDESS, each with five FER+ test images of the same
-label, through the emotion recognizer: voice, face, both, and both with the words of the clip ("Kids
-are talking by the door."), which say nothing of the emotion. With `--split dev`: clips of the dev
-actors and images of FER+ valid, printed only; constants are chosen on these.
+label: voice, face, both, and both with the words of the clip ("Kids are talking by the door."),
+which do not depend on the emotion. With `--split dev`: clips of the dev actors and images of FER+
+valid, on which constants are chosen; the results are only printed.
 
 Writes benchmarks/results/modality_effect_meld.json and ..._ravdess.json. Needs the extra [train].
 """
@@ -45,7 +45,7 @@ SENSES = (False, True, True)
 
 
 def meld(bundle: Bundle, data: Path) -> dict[str, float]:
-    """Weighted F1 and macro F1 with and without voice and face, and the share of changed labels."""
+    """Return weighted and macro F1 with and without voice and face, and changed labels."""
     trial = read_trial(bundle, data, "test")
     result: dict[str, float] = {}
     for name, mismatches in (("degraded", 1.0), ("undegraded", 0.0)):
@@ -69,7 +69,7 @@ def meld(bundle: Bundle, data: Path) -> dict[str, float]:
 
 
 def acted(bundle: Bundle, data: Path, split: str = "test") -> dict[str, float]:
-    """Weighted F1 on RAVDESS by what the recognizer gets, and the share called neutral."""
+    """Return the weighted F1 on RAVDESS by modalities, and the share of neutral estimates."""
     speakers = recorded_speakers(bundle.training["held_out"]["audio"], str(bundle.folder))
     actors = speakers.test if split == "test" else speakers.dev
     clips = [clip for clip in corpora.clips(["ravdess"], data).clips if clip.speaker in actors]
@@ -113,7 +113,7 @@ def acted(bundle: Bundle, data: Path, split: str = "test") -> dict[str, float]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, print and write."""
+    """Run the benchmark, print the results and write them to a file."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

@@ -1,16 +1,16 @@
-"""DDVLM's figures 9 and 10 with a bundle of this project: what quantization costs and gains.
+"""Accuracy and speed of quantization schemes, as in figures 9 and 10 of the DDVLM paper.
 
     python -m benchmarks.quantization FLOAT_BUNDLE [--shipped BUNDLE]
 
 (needs the extra [train]).
 
-Fusion only (figure 9), then the whole pipeline (figure 10): float32, weight-only, dynamic,
-SmoothQuant, static, and the static ones of `erc quantize --target tensorrt`, here on the CPU, with
-float32 beside the int8. Weighted F1 on dev; on test for float32 and for the one that would be
-chosen (the fastest whose loss on dev is at most 0.3 points), once. Durations: whole utterances of
-MELD's dev (text, with a sound and 8 faces of other corpora) through the recognizer, all variants in
-turn.
-`--shipped` adds a bundle made of the float one by `erc quantize`, with each part's own scheme.
+Measures the fusion only (figure 9) and the whole pipeline (figure 10): float32, weight-only,
+dynamic, SmoothQuant, static, and the static schemes of `erc quantize --target tensorrt`, on the
+CPU. The table has the weighted F1 on dev. The test split is evaluated once, for float32 and for the
+selected scheme (the fastest with a loss on dev of at most 0.3 points). Durations are for whole
+utterances of MELD dev (text, with audio and 8 faces of other corpora), alternating between the
+variants. `--shipped` adds a bundle that `erc quantize` made of the float32 bundle, with a scheme
+per part.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Variant:
 
 
 def variants(bench: Bench, shipped: Path | None, scratch: Path) -> dict[str, list[Variant]]:
-    """The rows of both figures; float32 is the first of each."""
+    """Return the rows of both figures; float32 is the first of each."""
     source = bench.task.bundle
     candidates = scratch / "candidates"
     candidates.mkdir()
@@ -76,13 +76,13 @@ def variants(bench: Bench, shipped: Path | None, scratch: Path) -> dict[str, lis
 
 
 def variant(bench: Bench, name: str, made: Mapping[str, Made], folder: Path) -> Variant:
-    """A bundle with these quantized files; what is not among them stays float32."""
+    """Create a bundle with these quantized files; the other parts are float32."""
     stage(bench.task.bundle, made, folder)
     return Variant(name, {**bench.floats, **{p: each.file for p, each in made.items()}}, folder)
 
 
 def durations(rows: Sequence[Variant], task: Task, count: int) -> list[Speed]:
-    """Of a whole utterance for each row, side by side."""
+    """Measure the durations of whole utterances for each row, alternating."""
     with ExitStack() as stack:
         recognizers = [
             stack.enter_context(EmotionRecognizer(load_bundle(row.folder))) for row in rows
@@ -91,9 +91,9 @@ def durations(rows: Sequence[Variant], task: Task, count: int) -> list[Speed]:
 
 
 def table(bench: Bench, rows: Sequence[Variant], speeds: Sequence[Speed]) -> list[str]:
-    """Markdown: quality on dev, sizes, speed; the choice and its test result below."""
+    """Return a Markdown table of accuracy, size and speed, and the selected scheme."""
     lines = [
-        "| | WF1 dev | drop (95 % interval) | text alone, drop | text / audio / visual / fusion MB "
+        "| | WF1 dev | drop (95 % interval) | text only, drop | text / audio / visual / fusion MB "
         "| whole MB | ms per utterance p50, p95 | utterances/s |",
         "|---|---|---|---|---|---|---|---|",
     ]
@@ -110,21 +110,21 @@ def table(bench: Bench, rows: Sequence[Variant], speeds: Sequence[Speed]) -> lis
         if row.name != "float32" and passes(bench, row.files, MAX_DROP):
             good.append((speed.p50, row))
     if not good:
-        return [*lines, "", f"None loses at most {MAX_DROP} points on dev."]
+        return [*lines, "", f"No scheme has a loss of at most {MAX_DROP} points on dev."]
     chosen = min(good, key=lambda pair: pair[0])[1]
     test = bench.compare(chosen.files, "test")
     text = bench.compare(chosen.files, "test", TEXT_ALONE)
     return [
         *lines,
         "",
-        f"Chosen on dev: **{chosen.name}**. Test, once: {test.before:.2f} -> {test.after:.2f} "
+        f"Selected on dev: **{chosen.name}**. Test, once: {test.before:.2f} -> {test.after:.2f} "
         f"(drop {test.drop:.2f}, {test.low:.2f} .. {test.high:.2f}; equal decisions "
-        f"{test.agreement:.1%}); text alone {text.before:.2f} -> {text.after:.2f}.",
+        f"{test.agreement:.1%}); text only {text.before:.2f} -> {text.after:.2f}.",
     ]
 
 
 def main() -> int:
-    """See the module's text."""
+    """Run the benchmark; see the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle", type=Path, help="a float32 bundle")
     parser.add_argument("--shipped", type=Path, help="one made of it by `erc quantize`")

@@ -1,10 +1,10 @@
-"""A real two-speaker telephone call through the nodes over DDS.
+"""A real telephone call of two speakers, processed by the nodes over DDS.
 
     python -m benchmarks.real_call [--out out/real_call]
 
-The sound is `ami_diarization_30s/sample.flac` of the data folder ($ERC_DATA); its transcript stands
-in for a speech recognizer: gold text, delivered 0.3 to 0.8 s after each phrase. Who
-speaks is found by the nodes and compared with the annotation.
+The audio is `ami_diarization_30s/sample.flac` of the data folder ($ERC_DATA). Its reference
+transcript simulates a speech recognizer with a delay of 0.3 to 0.8 s after each phrase. The
+speakers are determined by the nodes and compared with the annotation.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FRAME = 0.01  # s
 
 @dataclass(frozen=True)
 class Turn:
-    """Who speaks from `start` to `end` (s)."""
+    """Speech of a speaker from `start` to `end` (s)."""
 
     start: float
     end: float
@@ -44,24 +44,24 @@ class Turn:
 
 
 def data_folder() -> Path:
-    """The call's folder."""
+    """Return the folder of the call."""
     return datasets.data_folder() / "ami_diarization_30s"
 
 
 def read_rttm(file: Path) -> list[Turn]:
-    """The turns of an RTTM file."""
+    """Read the turns of an RTTM file."""
     fields = [line.split() for line in file.read_text().splitlines() if line.strip()]
     return [Turn(float(f[3]), float(f[3]) + float(f[4]), f[7]) for f in fields]
 
 
 def read_stm(file: Path) -> list[Phrase]:
-    """The phrases of an STM file (name, channel, speaker, start, end, text)."""
+    """Read the phrases of an STM file (name, channel, speaker, start, end, text)."""
     fields = [line.split(maxsplit=5) for line in file.read_text().splitlines() if line.strip()]
     return [Phrase(float(f[3]), float(f[4]), f[5]) for f in fields]
 
 
 def write_call(folder: Path, path: Path) -> Path:
-    """The call as a recording in the folder `path`, which must not exist."""
+    """Write the call as a recording to the new folder `path`."""
     import soundfile
 
     sound, rate = soundfile.read(folder / "sample.flac", dtype="float32")
@@ -72,7 +72,7 @@ def write_call(folder: Path, path: Path) -> Path:
 
 
 def single_speaker(turns: Iterable[Turn], frames: int) -> NDArray[np.object_]:
-    """(frames,) the one who speaks in each 10 ms; None where no person or several do."""
+    """Return (frames,) the single speaker in each 10 ms; None for silence or overlap."""
     who = np.full(frames, None, object)
     count = np.zeros(frames, int)
     for turn in turns:
@@ -85,19 +85,23 @@ def single_speaker(turns: Iterable[Turn], frames: int) -> NDArray[np.object_]:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Shares: frames and utterances with the right speaker; heard: speech that is in utterances."""
+    """Shares of frames and utterances with the right speaker.
+
+    heard: share of the speech that is in utterances. judged: number of utterances. names: speaker
+    of the hypothesis -> reference speaker.
+    """
 
     frames: float
     utterances: float
     heard: float
-    judged: int  # utterances
-    names: dict[str, str]  # speaker found -> speaker of the truth
+    judged: int
+    names: dict[str, str]
 
 
 def agreement(rows: Sequence[Row], origin: int, truth: Sequence[Turn]) -> Agreement:
-    """Compare who was found with who spoke, under the best naming.
+    """Compare the speakers of the estimates with the reference, under the best mapping.
 
-    Counted are the 10 ms frames in which exactly one person speaks and that lie in an utterance.
+    Only frames of 10 ms with exactly one speaker and inside an utterance are counted.
     """
     matches = [
         Turn((row.start - origin) / NS, (row.end - origin) / NS, row.speaker_id or "?")
@@ -126,7 +130,7 @@ def agreement(rows: Sequence[Row], origin: int, truth: Sequence[Turn]) -> Agreem
 
 
 def best_naming(pairs: Counter[tuple[str, str]]) -> dict[str, str]:
-    """Found speaker -> true speaker, one to one, so that most frames agree."""
+    """Return the one-to-one mapping of hypothesis to reference speakers with most agreement."""
     mine = sorted({m for m, _ in pairs} - {"?"})
     real = sorted({w for _, w in pairs})
     slots = [*mine, *([""] * max(0, len(real) - len(mine)))]
@@ -145,13 +149,13 @@ def _majority(real: NDArray[np.object_], turn: Turn) -> str | None:
 
 
 def run(out: Path, robot: RobotConfig) -> int:
-    """Make the recording, play it, compare, report; 1 if a text got no estimate.
+    """Write and play the recording, and print the results; return 1 if an estimate is missing.
 
-    The agreement of speakers is a figure to report, not one to pass.
+    The agreement of speakers does not affect the return value.
     """
     folder = data_folder()
     if not (folder / "sample.flac").is_file():
-        print(f"{folder} is not here: set ERC_DATA to the data folder", file=sys.stderr)
+        print(f"{folder} does not exist: set ERC_DATA to the data folder", file=sys.stderr)
         return 1
     path = out / "bag"
     if not path.exists():
@@ -163,11 +167,11 @@ def run(out: Path, robot: RobotConfig) -> int:
     texts = read_stm(folder / "sample.stm")
     said = " ".join(row.text for row in result.rows if row.is_final)
     kept = sum(phrase.text in said for phrase in texts)
-    print(f"texts that reached an estimate: {kept} of {len(texts)}")
+    print(f"texts with an estimate: {kept} of {len(texts)}")
     print(
         f"speaker as annotated: {figures.frames:.1%} of the single-speaker frames in utterances, "
         f"{figures.utterances:.0%} of {figures.judged} utterances; "
-        f"{figures.heard:.1%} of the single-speaker speech lies in one utterance"
+        f"{figures.heard:.1%} of the single-speaker speech is in an utterance"
     )
     latency, node = result.timing["latency_ms"], result.timing["node_latency_ms"]
     print(f"latency, ms: text to estimate over DDS {latency}, inside the nodes {node}")
@@ -175,7 +179,7 @@ def run(out: Path, robot: RobotConfig) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """See the module's text."""
+    """Run the benchmark; see the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("out/real_call"))
     parser.add_argument("--bundle", default=RobotConfig().emotion_node.recognition.bundle)

@@ -1,8 +1,8 @@
-"""Recordings of real conversations: speakers, words, faces and estimates against annotations.
+"""Evaluation on recordings of real conversations: speakers, words, faces and estimates.
 
     python -m benchmarks.real_people CLIPS
 
-CLIPS holds, of those of these public repositories that are there: debate.mp4 and
+CLIPS contains some of these files of public repositories: debate.mp4 and
 debate_output_tidy.csv (n400peanuts/mexcaR, data), billhyland.mp4 (kugelblitz779/AzureVideoIndexer),
 audio/ (pyannote/pyannote-data) and bags/ (ros4hri/hri_engagement, test/_obsolete_tests). Writes
 benchmarks/results/real_people.json.
@@ -46,10 +46,10 @@ BUNDLE = "edge-small"
 
 @dataclass
 class Output:
-    """What the pipeline made of a clip.
+    """Output of the pipeline for a clip.
 
-    speaker: utterance -> speaker, as corrected. faces: (stamp in ns, track) -> x of its center in
-    pixels.
+    speaker: utterance -> speaker after corrections. faces: (stamp in ns, track) -> x of the center
+    in pixels.
     """
 
     duration: float
@@ -58,7 +58,7 @@ class Output:
     faces: dict[tuple[int, str], float] = field(default_factory=dict)
 
     def speakers(self) -> Annotation:
-        """Who speaks when, as the estimates tell; the last word on each utterance counts."""
+        """Return the speakers of the utterances after corrections as an annotation."""
         annotation = Annotation()
         for number, each in enumerate(self.estimates.values()):
             said = each.utterance
@@ -70,7 +70,7 @@ class Output:
 
 
 def run(path: Path, cues: Sequence[Cue] = (), recognizer: str = "") -> Output:
-    """Feed a clip through the pipeline with default parameters."""
+    """Process a clip by the pipeline with default parameters."""
     robot = RobotConfig().changed(bundle=BUNDLE)
     rate = robot.utterance_node.perception.face_rate
     with (
@@ -108,7 +108,7 @@ def _keep(output: Output, pipeline: Pipeline, events: Iterable[Any]) -> None:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of an annotation, s."""
+    """One line of an annotation; times in s."""
 
     start: float
     end: float
@@ -118,7 +118,7 @@ class Line:
 
 
 def read_lines(name: str) -> list[Line]:
-    """The lines of `ANNOTATIONS/NAME.csv`."""
+    """Read the lines of `ANNOTATIONS/NAME.csv`."""
     with (ANNOTATIONS / f"{name}.csv").open(newline="", encoding="utf-8") as stream:
         return [
             Line(
@@ -133,7 +133,7 @@ def read_lines(name: str) -> list[Line]:
 
 
 def read_shots(name: str) -> list[dict[str, str]]:
-    """Whose face is left and right, by time."""
+    """Read the persons on the left and right side by time."""
     with (ANNOTATIONS / f"{name}_faces.csv").open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
@@ -146,7 +146,7 @@ def reference(lines: Sequence[Line]) -> Annotation:
 
 
 def scored(lines: Sequence[Line], duration: float) -> Timeline:
-    """The parts of a clip without uncertain spans."""
+    """Return the scored parts of a clip, without uncertain spans."""
     uncertain = Timeline([Segment(line.start, line.end) for line in lines if line.uncertain])
     return uncertain.gaps(support=Segment(0, duration))
 
@@ -157,7 +157,7 @@ def scored(lines: Sequence[Line], duration: float) -> Timeline:
 def error_rate(
     truth: Annotation, hypothesis: Annotation, part: Timeline
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """(figures of the diarization, speaker found -> annotated speaker)."""
+    """Return the diarization errors, and hypothesis speaker -> annotated speaker."""
     metric = DiarizationErrorRate(collar=COLLAR, skip_overlap=False)
     detail = metric(truth, hypothesis, uem=part, detailed=True)
     total = detail["total"] or math.nan
@@ -173,7 +173,7 @@ def error_rate(
 
 
 def words(lines: Sequence[Line], output: Output, mapping: dict[str, str]) -> dict[str, float]:
-    """How many annotated words were published, and with the right speaker."""
+    """Return the share of annotated words that were published, and with the right speaker."""
     expected = [(w.lower(), line.speaker) for line in lines for w in line.text.split()]
     ordered = sorted(output.estimates.values(), key=lambda e: e.utterance.start)
     got = [
@@ -193,7 +193,7 @@ def speaking_faces(
     output: Output,
     width: float,
 ) -> dict[str, float]:
-    """Whether the face of an utterance is that of its annotated speaker."""
+    """Return the share of utterances with the face of the annotated speaker."""
     right = chosen = visible = 0
     for each in output.estimates.values():
         said = each.utterance
@@ -230,7 +230,7 @@ def speaking_faces(
 
 
 def film(path: Path, name: str, cues: Sequence[Cue], recognizer: str) -> dict[str, Any]:
-    """All figures of an annotated film."""
+    """Return all results for an annotated film."""
     lines, shots = read_lines(name), read_shots(name)
     output = run(path, cues, recognizer)
     figures, mapping = error_rate(
@@ -251,7 +251,7 @@ def film(path: Path, name: str, cues: Sequence[Cue], recognizer: str) -> dict[st
 
 
 def _width(path: Path) -> float:
-    """Pixels, of the frames that the pipeline receives."""
+    """Return the width in pixels of the frames that the pipeline receives."""
     video = MediaFile(path).video
     assert video is not None
     scale = min(1.0, MAX_SIDE / max(video.width, video.height))
@@ -259,12 +259,12 @@ def _width(path: Path) -> float:
 
 
 def cues_of(lines: Sequence[Line]) -> list[Cue]:
-    """The words of an annotation without their speakers, as a recognizer would give them."""
+    """Return the words of an annotation without speakers, to simulate a speech recognizer."""
     return [Cue(seconds(x.start), seconds(x.end), x.text) for x in lines if x.text]
 
 
 def published(path: Path, lines: Sequence[Line], duration: float) -> dict[str, float]:
-    """mexca's own output of the debate (its speaker segments) by the same annotation."""
+    """Score the published speaker segments of mexca for the debate."""
     hypothesis = Annotation()
     with path.open(newline="", encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
@@ -275,7 +275,7 @@ def published(path: Path, lines: Sequence[Line], duration: float) -> dict[str, f
 
 
 def meetings(folder: Path) -> dict[str, Any]:
-    """The AMI excerpts, without words."""
+    """Return the results for the AMI excerpts, without words."""
     truths: dict[str, Annotation] = {}
     for file in sorted(folder.glob("*.rttm")):
         for line in file.read_text(encoding="utf-8").splitlines():
@@ -297,7 +297,7 @@ def meetings(folder: Path) -> dict[str, Any]:
 
 
 def bags(folder: Path) -> dict[str, Any]:
-    """Bags of ROS4HRI topics: whether their messages are read, and what the command says."""
+    """Return the results for bags of ROS4HRI topics: read messages and output of the command."""
     counts: Counter[str] = Counter()
     for metadata in sorted(folder.rglob("metadata.yaml")):
         counts["bags"] += 1
@@ -313,7 +313,7 @@ def bags(folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure every clip that is there."""
+    """Evaluate all available clips."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("clips", type=Path)
     clips: Path = parser.parse_args().clips

@@ -1,10 +1,10 @@
-"""Does `erc recalibrate` gain where a place differs, and refuse where it does not?
+"""Gain from `erc recalibrate` with a different label distribution, and acceptance without one.
 
     python -m benchmarks.recalibration [--bundle edge-small]
 
-Estimates of the voice alone, of RAVDESS and EmoDB clips by actors whom the voice part was not
-trained on. Drawn as utterances of a place: as they are (nothing is to be gained), and with 75 % of
-them neutral, as in ordinary talk. N of them are labeled; the gain in log loss is that of others.
+Estimates are from audio only, of RAVDESS and EmoDB clips by actors who are not in the training data
+of the voice part. Utterances are drawn without change (no gain is expected), and with 75 % neutral
+ones, as in ordinary talk. N of them are labeled; the gain in log loss is measured on others.
 
 Writes benchmarks/results/recalibration.json. Needs the extra [train].
 """
@@ -33,15 +33,15 @@ COUNTS, DRAWS, NEUTRAL = (20, 50, 100), 100, 0.75
 
 
 def log_loss(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Return the mean over utterances."""
+    """Return the mean log loss over utterances."""
     right = probabilities[np.arange(len(labels)), labels]
     return float(-np.log(np.maximum(right, 1e-12)).mean())
 
 
 def measured(utterances: LabeledUtterances, neutral: int | None, count: int) -> dict[str, float]:
-    """Draw places; return the share that is accepted, and what those gain on other utterances.
+    """Return the share of draws in which the recalibration is accepted, and its mean gain.
 
-    neutral: index of the label that most utterances have; None: they are drawn as they are.
+    neutral: index of the label of most utterances; None: the distribution is not changed.
     """
     generator = np.random.default_rng(count)
     gains, harmful = [], 0
@@ -73,7 +73,7 @@ def _mostly(
     part: NDArray[np.int64],
     generator: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """Draw as many of the utterances in `part`, of which NEUTRAL have the label."""
+    """Draw utterances of `part`, of which the share NEUTRAL has the label."""
     is_label = utterances.labels[part] == label
     if is_label.all() or not is_label.any():
         return part
@@ -86,7 +86,7 @@ def _mostly(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, print and write."""
+    """Run the benchmark, print the results and write them to a file."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -112,8 +112,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         "python -m benchmarks.recalibration",
         bundle,
         figures,
-        f"voice alone, {len(clips)} clips of RAVDESS and EmoDB by actors whom the voice part was "
-        f"not trained on; {DRAWS} draws for each number of labeled utterances",
+        f"audio only, {len(clips)} clips of RAVDESS and EmoDB by actors who are not in the "
+        f"training data of the voice part; {DRAWS} draws for each number of labeled utterances",
     )
 
 

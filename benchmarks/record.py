@@ -1,4 +1,4 @@
-"""Results files: figures with the command, date, commit and bundle that they come from.
+"""Results files: figures with their command, date, commit and bundle.
 
 `benchmarks/results/NAME.json` is written by the command that it names. Markdown pages refer to its
 figures (`benchmarks.figures`), and test/test_figures.py compares them.
@@ -21,11 +21,11 @@ from erc_ros.inference.bundle import Bundle
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 MEASURED, RECORDED = "measured", "recorded"
-"""Written by its command; or copied from a page, with the date and commit of that measurement."""
+"""Whether a file was written by its command, or copied from a page with its date and commit."""
 DECISIVE = (
     "labels", "text", "audio", "visual", "fusion", "calibration", "reliability", "files"
 )  # fmt: skip
-"""Sections of a manifest that decide the estimates."""
+"""Sections of a manifest on which the estimates depend."""
 
 
 def write_results(
@@ -34,12 +34,12 @@ def write_results(
     """Write `RESULTS/NAME.json`.
 
     Args:
-        name: of the file, without its ending.
-        command: what a reader runs to get the same.
-        bundle: that was measured; the digest of its networks and settings is stored. None: the
-            figures do not depend on a bundle.
-        figures: numbers, nested by name; percentages as percent.
-        conditions: what was measured on, in one or two sentences.
+        name: name of the file without extension.
+        command: command to reproduce the results.
+        bundle: the measured bundle, of which a digest is stored; None: the results do not depend
+            on a bundle.
+        figures: numbers, nested by name; percentages in percent.
+        conditions: data and conditions, in one or two sentences.
     """
     content: dict[str, Any] = {
         "status": MEASURED,
@@ -62,14 +62,14 @@ def write_results(
 
 
 def fingerprint(folder: Path) -> str:
-    """SHA-256 of what decides the estimates of a bundle: its networks, tokens and calibration."""
+    """Return the SHA-256 of the networks, tokens and calibration of a bundle."""
     manifest = yaml.safe_load((folder / "bundle.yaml").read_text(encoding="utf-8"))
     decisive = {name: manifest.get(name) for name in DECISIVE}
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
 def commit() -> str:
-    """The short hash of HEAD; "unknown" outside a clone."""
+    """Return the short hash of HEAD; "unknown" outside a git clone."""
     command = ["git", "-C", str(ROOT), "rev-parse", "--short=10", "HEAD"]
     try:
         completed = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -79,7 +79,7 @@ def commit() -> str:
 
 
 def rounded(value: Any) -> Any:
-    """The same with numbers of at most four decimals."""
+    """Round all numbers in a nested value to four decimals."""
     if isinstance(value, Mapping):
         return {name: rounded(each) for name, each in value.items()}
     return value if isinstance(value, (str, bool, int)) else round(float(value), 4)

@@ -1,14 +1,14 @@
-"""`erc evaluate-bag` on recordings whose truth is known: who felt what when.
+"""`erc evaluate` on recordings with reference annotations.
 
     python -m benchmarks.recordings WHAT [--out out/recordings]
 
-acted: conversations composed of RAVDESS's, EmoDB's and nEMO's clips; spoken: lines of MELD's test
-dialogues, said by the demo's synthetic voices; both by number of speakers and noise, through the
-shipped bundle. unseen: of clips of people whom its voice part was not trained on. recorded: the
-real call and the AMI excerpts. links: what speakers, words and modalities cost; the camera sees
-pictures of FER+'s test split. speed: the whole command, with a camera: times real time and memory.
-workers: 1 against 2 processes, the memory of each, and whether it grows. Data: $ERC_DATA. No person
-ever spoke as in the composed ones.
+acted: conversations composed of clips of RAVDESS, EmoDB and nEMO. spoken: lines of MELD test
+dialogues by the synthetic voices of the demo. Both are measured by number of speakers and noise,
+with the shipped bundle. unseen: clips of people who are not in the training data of its voice part.
+recorded: the real call and the AMI excerpts. links: effect of errors in speakers and words, and of
+missing modalities; the camera shows images of the FER+ test split. speed: run time and memory of
+the whole command with a camera. workers: 1 or 2 processes, with the memory of each. Data:
+$ERC_DATA.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ from erc_ros.values.events import UtteranceEvent
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
 
-SECONDS = 60.0  # of a composed conversation, about
+SECONDS = 60.0  # approximate duration of a composed conversation
 PAUSE = (0.4, 1.2)  # s, between turns
 LEVEL = 0.03  # RMS of a turn
 RAVDESS = {
@@ -81,12 +81,12 @@ RAVDESS = {
 STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
 EMODB = {"W": "anger", "E": "disgust", "A": "fear", "F": "joy", "T": "sadness", "N": "neutral"}
 SHIPPED = EvaluatedSystem("edge-small")
-WORDS_WRONG = 0.2  # share of the words that a bad recognizer changes or leaves out
+WORDS_WRONG = 0.2  # share of the words that a poor speech recognizer changes or deletes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Line:
-    """What a person says: sound (n,) at 16 kHz, words ("": no person recognises them), emotion."""
+    """A turn: audio (n,) at 16 kHz, words ("": not recognized), emotion."""
 
     speaker: str
     sound: Samples
@@ -100,7 +100,7 @@ class Line:
 def ravdess(
     count: int, random: np.random.Generator, people: Set[str] | None = None
 ) -> Iterator[Line]:
-    """Turns of `count` actors without end, in random order. people: of whom; None: of all."""
+    """Yield endless turns of `count` actors in random order. people: actors to use; None: all."""
     actors = np.arange(1, 25) if people is None else np.array(sorted(map(int, people)))
     actors = random.choice(actors, count, replace=False)
     last = -1
@@ -118,7 +118,7 @@ def ravdess(
 def ravdess_unread(
     count: int, random: np.random.Generator, people: Set[str] | None = None
 ) -> Iterator[Line]:
-    """The same clips, and no person recognises the words."""
+    """Yield the same clips without words."""
     for line in ravdess(count, random, people):
         yield replace(line, text="")
 
@@ -126,14 +126,14 @@ def ravdess_unread(
 def emodb(
     count: int, random: np.random.Generator, people: Set[str] | None = None
 ) -> Iterator[Line]:
-    """The same of EmoDB; German, and no person recognises the words."""
+    """Yield clips of EmoDB (German) without words."""
     files = sorted((data_folder() / "emodb/full").glob("*.flac"))
     clips = [(p, p.name[:2], EMODB[p.name[5]]) for p in files if p.name[5] in EMODB]
     return _unread(clips, count, random, people)
 
 
 def nemo(count: int, random: np.random.Generator, people: Set[str] | None = None) -> Iterator[Line]:
-    """The same of nEMO, which is Polish; no person recognises the words."""
+    """Yield clips of nEMO (Polish) without words."""
     from erc_ros.training.datasets import nemo as corpus
 
     files = sorted((data_folder() / corpus.FOLDER / "samples").glob("*.wav"))
@@ -148,7 +148,7 @@ def _unread(
     random: np.random.Generator,
     people: Set[str] | None,
 ) -> Iterator[Line]:
-    """Turns of `count` of the people in (file, person, emotion), in random order."""
+    """Yield turns of `count` people of the clips (file, person, emotion) in random order."""
     known = {person for _, person, _ in clips if people is None or person in people}
     chosen = random.choice(sorted(known), count, replace=False)
     last = ""
@@ -162,7 +162,7 @@ def _unread(
 
 
 def meld(count: int, random: np.random.Generator) -> Iterator[Line]:
-    """Lines of MELD's test dialogues of `count` people, said by as many synthetic voices."""
+    """Yield lines of MELD test dialogues of `count` people, in as many synthetic voices."""
     file = data_folder() / "meld_annotations" / "test_sent_emo.csv"
     dialogues: dict[str, list[dict[str, str]]] = {}
     with file.open(encoding="utf-8", newline="") as stream:
@@ -180,7 +180,7 @@ def meld(count: int, random: np.random.Generator) -> Iterator[Line]:
 
 
 def held_out(corpus: str) -> set[str]:
-    """Its people whom the shipped voice part was chosen and tested on, and not trained."""
+    """Return the people of a corpus in the dev and test data of the shipped voice part."""
     groups = SHIPPED.bundle().training["held_out"]["audio"]
     people = [person.partition("-") for group in ("dev", "test") for person in groups[group]]
     return {name for of, _, name in people if of == corpus}
@@ -199,7 +199,7 @@ CORPORA: dict[str, Callable[[int, np.random.Generator], Iterator[Line]]] = {
 
 
 def faces(seen: Sequence[tuple[Phrase, str]], random: np.random.Generator) -> Camera:
-    """A camera that sees, while something is said, a face of FER+'s test split that feels so."""
+    """Return a camera that shows a FER+ test image with the emotion of the current phrase."""
     from erc_ros.training.datasets import ferplus
 
     test = ferplus.load(data_folder() / "fer2013plus").test
@@ -225,7 +225,7 @@ def faces(seen: Sequence[tuple[Phrase, str]], random: np.random.Generator) -> Ca
 def compose(
     corpus: str, count: int, noise: float | None, seed: int, folder: Path, seen: bool = False
 ) -> tuple[Path, Path]:
-    """A recording of about `SECONDS`, and its truth: (bag, CSV). `seen`: with a camera."""
+    """Write a recording of about `SECONDS` and its annotation (bag, CSV). seen: with a camera."""
     place = list(CORPORA).index(corpus.removesuffix(" unread"))  # the same clips
     random = np.random.default_rng((seed, count, place))
     sound = np.zeros(int((SECONDS + 40) * SAMPLE_RATE), np.float32)
@@ -265,15 +265,15 @@ def compose(
 
 
 def job_of(bag: Path, truth: Sequence[Path]) -> EvaluationJob:
-    """With what the package ships."""
+    """Return an evaluation job with the models of the package."""
     return EvaluationJob(bag.name, bag, SHIPPED, tuple(truth))
 
 
 def scored(recordings: Iterable[Recording]) -> SystemScores:
-    """Figures of several recordings together.
+    """Return the scores of several recordings together.
 
     Raises:
-        RuntimeError: one of them could not be evaluated.
+        RuntimeError: a recording could not be evaluated.
     """
     tallies = []
     labels: tuple[str, ...] = ()
@@ -286,7 +286,7 @@ def scored(recordings: Iterable[Recording]) -> SystemScores:
 
 
 def percent(figure: Figure | None) -> str:
-    """In per cent, with its interval where there is one."""
+    """Format a figure in percent with its interval, if any."""
     if figure is None or figure.value is None:
         return "-"
     text = f"{100 * figure.value:.1f}"
@@ -302,7 +302,7 @@ COLUMNS = (
 
 
 def table(rows: Iterable[tuple[str, SystemScores]]) -> None:
-    """Print figures in per cent, a row for each set of recordings."""
+    """Print the figures in percent, with a row for each set of recordings."""
     print("| recordings | segments | " + " | ".join(COLUMNS) + " |")
     print("|---" * (len(COLUMNS) + 2) + "|")
     for name, system in rows:
@@ -312,7 +312,7 @@ def table(rows: Iterable[tuple[str, SystemScores]]) -> None:
 
 
 def composed(corpora: Sequence[str], folder: Path, counts: Sequence[int], seeds: int) -> None:
-    """Results a, by number of speakers and noise."""
+    """Print the results by number of speakers and noise."""
 
     def rows() -> Iterator[tuple[str, SystemScores]]:
         everything = []
@@ -335,7 +335,7 @@ def composed(corpora: Sequence[str], folder: Path, counts: Sequence[int], seeds:
 
 
 def recorded(folder: Path) -> None:
-    """Results b: sound of people who were not acting for us, and the call's words."""
+    """Print the results for the call and for AMI."""
     annotations = data_folder() / "ami_diarization_30s"
 
     def rows() -> Iterator[tuple[str, SystemScores]]:
@@ -345,9 +345,9 @@ def recorded(folder: Path) -> None:
             phrases = [Phrase(float(f[3]), float(f[4]), f[5].strip()) for f in fields]
             write_conversation(bag, call().samples, phrases)
         truth = [annotations / "sample.stm"]
-        yield "the call, truth by phrases", scored([evaluate(job_of(bag, truth))])
+        yield "the call, annotated by phrases", scored([evaluate(job_of(bag, truth))])
         yield (
-            "the call, truth by turns",
+            "the call, annotated by turns",
             scored([evaluate(job_of(bag, [annotations / "sample.rttm"]))]),
         )
         for part in ("train", "development"):
@@ -369,11 +369,11 @@ def recorded(folder: Path) -> None:
     table(rows())
 
 
-# --- what each link costs ---
+# --- effect of each part ---
 
 
 def links(folder: Path, seeds: int) -> None:
-    """Results c: the utterances that the pipeline found, estimated again with something changed."""
+    """Print the results for changed speakers, words and modalities of the same utterances."""
     jobs = [
         job_of(*(bag, [truth]))
         for count in (2, 3)
@@ -407,7 +407,7 @@ def links(folder: Path, seeds: int) -> None:
 def _again(
     recording: Recording, recognition: Recognition, true_speakers: bool, text: str, left_out: str
 ) -> Iterator[tuple[int, int]]:
-    """(true, answered) label of every matched utterance, in the order of the conversation."""
+    """Yield the (reference, estimated) label of every matched utterance in order."""
     assert recording.truth is not None
     random = np.random.default_rng(0)
     segments = recording.truth.segments
@@ -434,13 +434,13 @@ def _again(
         for event in recognition.feed(UtteranceEvent(utterance)):
             assert isinstance(event, EstimateEvent)
             if segment is not None and segment.emotion is not None:
-                # below `min_confidence` it has no label; the likeliest is compared all the same
+                # use the most probable label also below `min_confidence`
                 answered = int(np.argmax(event.estimate.probabilities))
                 yield recording.labels.index(segment.emotion), answered
 
 
 def _face(prediction: Prediction) -> tuple[FaceCrop, ...]:
-    """The middle one of its crops, which is the one that is kept."""
+    """Return the stored crop of a prediction, which is the middle one."""
     if prediction.face is None:
         return ()
     pixels = cv2.imdecode(np.frombuffer(prediction.face, np.uint8), cv2.IMREAD_COLOR)
@@ -449,7 +449,7 @@ def _face(prediction: Prediction) -> tuple[FaceCrop, ...]:
 
 
 def misheard(text: str, random: np.random.Generator) -> str:
-    """With some words left out and some taken for another one of the sentence."""
+    """Delete some words, and replace some by another word of the sentence."""
     words = text.split()
     heard: list[str] = []
     for word in words:
@@ -464,9 +464,9 @@ def misheard(text: str, random: np.random.Generator) -> str:
 
 
 def speed(folder: Path, minutes: float) -> None:
-    """Results d: `erc evaluate-bag` on a bag with a camera of 640 x 480 at 15 Hz, sound and texts.
+    """Measure `erc evaluate` on a bag with a camera (640x480, 15 Hz), audio and texts.
 
-    The command as it is typed, in a process of its own; then again, when the answers are kept.
+    The command runs in a separate process; then again with cached estimates.
     """
     bag, out = folder / f"camera-{minutes:g}-minutes", folder / f"speed-{time.time_ns()}"
     if not bag.exists():
@@ -487,8 +487,8 @@ def speed(folder: Path, minutes: float) -> None:
     )
 
 
-# A small process between: Linux counts the memory of who starts a process as its peak, and we may
-# have made an hour of sound and pictures.
+# A small intermediate process: Linux includes the memory of the parent in the peak of a child, and
+# this process may have generated an hour of audio and images.
 WATCH = """
 import resource, subprocess, sys
 status = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
@@ -499,10 +499,10 @@ sys.exit(status)
 
 
 def _timed_command(*arguments: str) -> tuple[float, float, float]:
-    """Call `erc`: s that it took, s of processor, MiB at most.
+    """Run `erc` and return its wall time (s), CPU time (s) and peak memory (MiB).
 
     Raises:
-        RuntimeError: it failed.
+        RuntimeError: the command failed.
     """
     began = time.perf_counter()
     command = [sys.executable, "-c", WATCH, sys.executable, "-m", "erc_ros.cli", *arguments]
@@ -531,13 +531,13 @@ def _long(duration: float) -> tuple[NDArray[np.float32], list[Phrase]]:
 
 
 def workers(folder: Path, seeds: int) -> None:
-    """The same recordings with 1 and with 2 processes; memory after each, and of each process."""
+    """Evaluate the same recordings with 1 and 2 processes, and print time and memory."""
     made = [compose("MELD", 3, None, seed, folder) for seed in range(seeds)]
     jobs = [job_of(bag, [truth]) for bag, truth in made]
     print(description(), flush=True)
     for number in (1, 2):
         out = folder / f"kept-{number}-{time.time_ns()}"
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins again
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
         after: list[float] = []
 
         def watch(done: float, after: list[float] = after) -> None:
@@ -561,7 +561,7 @@ def workers(folder: Path, seeds: int) -> None:
 
 
 def _peak(process: int) -> float:
-    """MiB that it has had at most; 0 where it is gone."""
+    """Return the peak memory of a process in MiB; 0 if it has ended."""
     try:
         status = Path(f"/proc/{process}/status").read_text()
     except OSError:

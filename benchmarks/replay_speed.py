@@ -1,4 +1,4 @@
-"""How fast a recording is replayed: the demo's conversation, with camera, as a bag.
+"""Speed of replaying the conversation of the demo, with camera, from a bag.
 
 python -m benchmarks.replay_speed
 """
@@ -17,7 +17,7 @@ from erc_ros.replay.offline import replay
 
 
 def measure(robot: RobotConfig) -> list[Figure]:
-    """Replay the demo's recording once."""
+    """Replay the recording of the demo once."""
     with tempfile.TemporaryDirectory() as folder, Bag(write_demo(Path(folder, "bag"))) as bag:
         timing = replay(bag, {}, robot).timing
     return [
@@ -27,7 +27,7 @@ def measure(robot: RobotConfig) -> list[Figure]:
 
 
 def main() -> int:
-    """See the module's text."""
+    """Run the benchmark; see the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bundle", default=RobotConfig().emotion_node.recognition.bundle)
     options = parser.parse_args()

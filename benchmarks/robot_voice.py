@@ -1,9 +1,9 @@
-"""The robot's own voice in the microphone: what the tail mutes, and who is heard over the robot.
+"""Detection of the robot's own voice: false utterances, muted answers and barge-in.
 
     python -m benchmarks.robot_voice [--seeds 3] [--part tail] [--part answers] ...
 
-Simulated: eSpeak voices and EmoDB clips are the robot, RAVDESS clips the people ($ERC_DATA); every
-room is decaying noise behind the direct sound. No loudspeaker, no robot.
+Simulated data: eSpeak voices and EmoDB clips as the robot, RAVDESS clips as people ($ERC_DATA),
+with simulated reverberation (decaying noise). No loudspeaker and no robot were used.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ from erc_ros.values.utterance import Utterance
 ORIGIN = 1_700_000_000 * NS
 CHUNK = 512
 ROOMS = (0.2, 0.4, 0.8)  # s, RT60
-VOLUME, DISTANCE = 50.0, 1.0  # m3 of a living room; m from either mouth to the microphone
-PLAYBACK = (0.0, 0.1, 0.2)  # s from /robot_speaking to the sound
+VOLUME, DISTANCE = 50.0, 1.0  # m3, volume of the room; m, distance of both speakers
+PLAYBACK = (0.0, 0.1, 0.2)  # s from /robot_speaking to the playback
 TAILS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8)  # s
-GAPS = (0.2, 0.5, 1.0)  # s from the robot's last sound to the answer
-LOUDER = (-5, 0, 5, 10, 15)  # dB, person against robot
+GAPS = (0.2, 0.5, 1.0)  # s from the end of the robot's speech to the answer
+LOUDER = (-5, 0, 5, 10, 15)  # dB, level of the person relative to the robot
 GATES = ("robot_speaking", "reference channel")
 TEXT_AFTER = (0.0, 0.5, 1.0, 2.0, 3.0)  # s, robot_gate.text_delay
 TEXT_DELAYS = {"0.3 to 0.8 s": (0.3, 0.8), "0.5 to 1.5 s": (0.5, 1.5), "1 to 3 s": (1.0, 3.0)}
 NOISE = 30.0  # dB below the speech
-FIRST_SEED = 2  # the gate's numbers were chosen on 0 and 1
-EXCHANGES = 8  # of a session: one room, one robot
-LEAST_CUT = 0.2  # s; an answer whose beginning is cut by this has lost a syllable
-LONG = 8.0  # s that the robot talks where a person barges in, PATIENT after its beginning
+FIRST_SEED = 2  # the settings of the gate were tuned on seeds 0 and 1
+EXCHANGES = 8  # exchanges per session with one room and one robot
+LEAST_CUT = 0.2  # s, muted beginning of an answer that counts as a lost syllable
+LONG = 8.0  # s, duration of the robot's speech with barge-in
 PATIENT = (2.5, 4.0)
 
 Span = tuple[float, float]  # s
@@ -58,7 +58,7 @@ Span = tuple[float, float]  # s
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Exchange:
-    """The robot says something; a person begins `after` s after the robot's sound has begun."""
+    """Speech of the robot, and of a person who begins `after` s after the robot."""
 
     robot: Samples
     person: Samples | None = None
@@ -67,9 +67,9 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Session:
-    """samples (n,) of the microphone, played (n,) of the loudspeaker's cable.
+    """Simulated audio: samples (n,) of the microphone, played (n,) of the reference channel.
 
-    announced: while /robot_speaking is true; robot, people: when their direct sound is heard. In s.
+    announced: spans of /robot_speaking. robot, people: spans of their direct sound. In s.
     """
 
     samples: Samples
@@ -83,7 +83,7 @@ class Session:
 
 
 def room(rt60: float, random: np.random.Generator) -> Samples:
-    """An impulse response of unit energy; direct against diffuse sound as Sabine has it."""
+    """Return an impulse response of unit energy, with the direct-to-diffuse ratio by Sabine."""
     critical = 0.057 * np.sqrt(VOLUME / rt60)  # m
     decay = 10 ** (-3 * np.arange(int(1.2 * rt60 * RATE)) / (rt60 * RATE))
     diffuse = random.normal(0, 1, len(decay)) * decay
@@ -93,7 +93,7 @@ def room(rt60: float, random: np.random.Generator) -> Samples:
 
 
 def robots() -> dict[str, list[list[Samples]]]:
-    """Kind of voice -> voices -> what each says."""
+    """Return kind of voice -> clips of each voice."""
     engine = synthesiser()
     spoken = [
         [_trimmed(engine.say(turn.text, voice, turn.delivery)) for turn in DIALOGUE]
@@ -104,7 +104,7 @@ def robots() -> dict[str, list[list[Samples]]]:
 
 
 def people() -> list[list[Samples]]:
-    """What each person says."""
+    """Return the clips of each person."""
     return [clips for name, clips in speakers(0).items() if name.startswith("ravdess")]
 
 
@@ -121,7 +121,7 @@ def _at_level(sound: Samples, decibels: float = 0.0) -> Samples:
 def perform(
     exchanges: Iterable[Exchange], rt60: float, playback: float, random: np.random.Generator
 ) -> Session:
-    """The exchanges one after the other, 2.5 s apart, in one room."""
+    """Simulate the exchanges in one room, with pauses of 2.5 s."""
     placed, now = [], 1.0
     for exchange in exchanges:
         length = len(exchange.robot) / RATE
@@ -158,11 +158,11 @@ def _add(track: Samples, sound: Samples, time: float) -> None:
     track[first : first + len(sound)] += sound
 
 
-# --- listening ---
+# --- processing ---
 
 
 def at(time: float) -> int:
-    """Time in the session (s) -> ns."""
+    """Convert a time in the session from s to ns."""
     return ORIGIN + seconds(time)
 
 
@@ -172,7 +172,7 @@ def listen(
     gate: str = GATES[0],
     texts: Sequence[Transcript] = (),
 ) -> list[Utterance]:
-    """The final utterances, again where their text came late."""
+    """Return the final utterances, with corrections for late texts."""
     ears, events = UtteranceAssembler(config, SileroVoiceActivity()), list[Event]()
     said = [(at(t), n % 2 == 0) for n, t in enumerate(np.ravel(session.announced).tolist())]
     waiting = sorted(texts, key=lambda text: text.arrival)
@@ -193,7 +193,7 @@ def listen(
 
 
 def heard(utterance: Utterance) -> Span:
-    """When the sound that was kept begins and ends: what was muted is zeros."""
+    """Return start and end of the audio that was not muted (muted samples are zeros)."""
     kept = np.flatnonzero(utterance.audio)
     start = (utterance.end - ORIGIN) / NS - len(utterance.audio) / RATE
     if not len(kept):
@@ -202,12 +202,12 @@ def heard(utterance: Utterance) -> Span:
 
 
 def common(first: Span, second: Span) -> float:
-    """s that two spans share."""
+    """Return the common duration (s) of two spans."""
     return max(0.0, min(first[1], second[1]) - max(first[0], second[0]))
 
 
 def begun(person: Span, utterances: Sequence[Utterance]) -> float | None:
-    """Time from a person's first sound to the first that was kept (s); None: nothing was."""
+    """Return the s from the start of a person's speech to the first unmuted audio, or None."""
     delays = [
         span[0] - person[0] for span in map(heard, utterances) if common(span, person) >= LEAST_CUT
     ]
@@ -215,7 +215,7 @@ def begun(person: Span, utterances: Sequence[Utterance]) -> float | None:
 
 
 def false_utterances(session: Session, utterances: Sequence[Utterance]) -> list[bool]:
-    """Of each time the robot spoke alone: is any of it an utterance?"""
+    """Return for each speech of the robot only whether it caused an utterance."""
     starts = [heard(utterance)[0] for utterance in utterances]
     return [any(first <= start < last + 2.0 for start in starts) for first, last in session.robot]
 
@@ -223,12 +223,12 @@ def false_utterances(session: Session, utterances: Sequence[Utterance]) -> list[
 # --- tables ---
 
 Voices = Sequence[list[Samples]]
-Shares = dict[float, list[tuple[int, float]]]  # what is varied -> (seed, 0 or 1)
+Shares = dict[float, list[tuple[int, float]]]  # varied parameter -> (seed, 0 or 1)
 
 
 @dataclass(frozen=True)
 class Cast:
-    """Who speaks in a session."""
+    """Voices of the sessions."""
 
     robots: dict[str, list[list[Samples]]]
     people: list[list[Samples]]
@@ -237,7 +237,7 @@ class Cast:
     def sessions(
         self, make: Callable[[Voices, np.random.Generator], Session]
     ) -> Iterable[tuple[int, Session]]:
-        """(seed, session) of each kind of robot voice; make takes (robot's clips, people's)."""
+        """Yield (seed, session) of each kind of robot voice; make gets the clips of both."""
         for seed in range(FIRST_SEED, FIRST_SEED + self.seeds):
             for number, voices in enumerate(self.robots.values()):
                 random = np.random.default_rng((seed, number))
@@ -245,7 +245,7 @@ class Cast:
 
 
 def spoken(voices: Voices, random: np.random.Generator) -> tuple[Samples, Samples]:
-    """Something the robot says, and something a person says, at the same level."""
+    """Draw a clip of the robot and one of a person, at the same level."""
     robot, *people = voices
     person = people[random.integers(len(people))]
     return (
@@ -255,7 +255,7 @@ def spoken(voices: Voices, random: np.random.Generator) -> tuple[Samples, Sample
 
 
 def alone(rt60: float, playback: float) -> Callable[[Voices, np.random.Generator], Session]:
-    """No person but the robot."""
+    """Return a function that simulates sessions of the robot only."""
 
     def make(voices: Voices, random: np.random.Generator) -> Session:
         said = [spoken(voices, random)[0] for _ in range(EXCHANGES)]
@@ -267,7 +267,7 @@ def alone(rt60: float, playback: float) -> Callable[[Voices, np.random.Generator
 def answered(
     rt60: float, playback: float, gap: float
 ) -> Callable[[Voices, np.random.Generator], Session]:
-    """Everything is answered `gap` s after the robot's last sound."""
+    """Return a function that simulates answers `gap` s after the robot's speech."""
 
     def make(voices: Voices, random: np.random.Generator) -> Session:
         pairs = [spoken(voices, random) for _ in range(EXCHANGES)]
@@ -280,7 +280,7 @@ def answered(
 def interrupted(
     rt60: float, playback: float, decibels: float | None
 ) -> Callable[[Voices, np.random.Generator], Session]:
-    """A person, so much louder than the robot, talks while it does; None: no person does."""
+    """Return a function that simulates barge-in at a relative level; None: no barge-in."""
 
     def make(voices: Voices, random: np.random.Generator) -> Session:
         exchanges = []
@@ -297,7 +297,7 @@ def interrupted(
 
 
 def by_seed(counts: Sequence[tuple[int, float]]) -> str:
-    """(seed, value) -> mean and spread over seeds, in %."""
+    """Format (seed, value) as mean and standard deviation over seeds in percent."""
     means = [
         100 * np.mean([value for seed, value in counts if seed == each])
         for each in sorted({seed for seed, _ in counts})
@@ -306,24 +306,24 @@ def by_seed(counts: Sequence[tuple[int, float]]) -> str:
 
 
 def header(*cells: object) -> None:
-    """Print a table's head."""
+    """Print the header of a table."""
     row(*cells)
     print("|" + "---|" * len(cells))
 
 
 def row(*cells: object) -> None:
-    """Print a table's row."""
+    """Print a row of a table."""
     print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
 def listening(tail: float) -> AssemblerConfig:
-    """No person waits for a text."""
+    """Return a config in which speech does not wait for text."""
     return AssemblerConfig(expect_text="never", robot_tail=tail)
 
 
 def tail_table(cast: Cast) -> None:
-    """False utterances against robot_tail."""
-    header("RT60", "sound late by", *(f"{tail} s" for tail in TAILS))
+    """Print the false utterances by `robot_tail`."""
+    header("RT60", "playback delay", *(f"{tail} s" for tail in TAILS))
     for rt60 in ROOMS:
         for playback in PLAYBACK:
             shares: Shares = defaultdict(list)
@@ -335,7 +335,7 @@ def tail_table(cast: Cast) -> None:
 
 
 def answers_table(cast: Cast) -> None:
-    """Answers that lose their first words against robot_tail, and with the reference channel."""
+    """Print the answers with a muted beginning by `robot_tail`, and with a reference channel."""
     header("answer after", *(f"{tail} s" for tail in TAILS), GATES[1])
     for gap in GAPS:
         counts: dict[tuple[str, float], list[tuple[int, float]]] = defaultdict(list)
@@ -352,8 +352,8 @@ def answers_table(cast: Cast) -> None:
 
 
 def barge_table(cast: Cast) -> None:
-    """Who is heard over the robot, and when."""
-    header("gate", "person louder by", *(f"RT60 {rt60} s" for rt60 in ROOMS), "begins after s")
+    """Print the detection rate and delay of barge-in."""
+    header("gate", "person louder by", *(f"RT60 {rt60} s" for rt60 in ROOMS), "delay in s")
     for decibels in LOUDER:
         counts: dict[tuple[str, float], list[tuple[int, float]]] = defaultdict(list)
         delays: dict[str, list[float]] = defaultdict(list)
@@ -372,8 +372,8 @@ def barge_table(cast: Cast) -> None:
 
 
 def false_table(cast: Cast) -> None:
-    """How often the robot itself is taken for a person who talks over it."""
-    header("gate", "sound late by", *(f"RT60 {rt60} s" for rt60 in ROOMS))
+    """Print the rate of false barge-in."""
+    header("gate", "playback delay", *(f"RT60 {rt60} s" for rt60 in ROOMS))
     for playback in PLAYBACK:
         rates: dict[str, list[str]] = defaultdict(list)
         for rt60 in ROOMS:
@@ -391,7 +391,7 @@ def false_table(cast: Cast) -> None:
 def recognised(
     session: Session, delay: Span, tells_times: bool, random: np.random.Generator
 ) -> list[Transcript]:
-    """What a speech recognizer that does not know the robot's voice makes of everybody."""
+    """Simulate a speech recognizer that also transcribes the robot."""
     texts = []
     for who, spans in (("robot", session.robot), ("person", session.people)):
         for n, span in enumerate(spans):
@@ -403,8 +403,8 @@ def recognised(
 
 
 def text_table(cast: Cast) -> None:
-    """What becomes of the speech recognizer's text of what the robot said, and of the answer's."""
-    header("recognizer's delay", "it tells", *(f"{after} s" for after in TEXT_AFTER))
+    """Print the share of published texts of the robot, and of lost texts of answers."""
+    header("ASR delay", "ASR times", *(f"{after} s" for after in TEXT_AFTER))
     for name, delay in TEXT_DELAYS.items():
         for tells in ("start and end", "arrival"):
             robots: Shares = defaultdict(list)
@@ -440,7 +440,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--part", choices=TABLES, action="append", help="default: all")
     options = parser.parse_args(argv)
     if not data_folder().is_dir():
-        print(f"no recordings at {data_folder()}: set ERC_DATA", file=sys.stderr)
+        print(f"{data_folder()} has no recordings: set ERC_DATA", file=sys.stderr)
         return 2
     cast = Cast(robots(), people(), options.seeds)
     for part in options.part or TABLES:

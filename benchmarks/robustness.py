@@ -1,9 +1,9 @@
-"""What wrong speakers and wrong words cost the emotion: MELD's text with simulated errors.
+"""Robustness of text estimates to wrong speakers and words: MELD with simulated errors.
 
     python -m benchmarks.robustness runs/text/best [more runs] [--split test] [--seeds 3]
 
-Each run is a folder as `erc train` of kind text leaves it. Its exported network reads every
-dialogue as on the robot; its own classifier answers. Errors are drawn again for every seed.
+Each run is the folder of an `erc train` run of kind text. Its exported network encodes every
+dialogue as on the robot, and its classifier gives the labels. Errors are drawn for every seed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Corrupt = Callable[[Conversation, float, random.Random], Conversation]
 
 
 class TextRun:
-    """The text encoder of a run with its classifier."""
+    """Text encoder and classifier of a run."""
 
     def __init__(self, folder: Path) -> None:
         layers, _, _, heads, _, width = signature(folder / "text.onnx").inputs["past"][1]
@@ -50,7 +50,7 @@ class TextRun:
         self._weight, self._bias = head["weight"], head["bias"]
 
     def weighted_f1(self, conversations: Sequence[Conversation]) -> float:
-        """Of all utterances, 0..100."""
+        """Return the weighted F1 of all utterances, 0..100."""
         rows = np.concatenate([read(self._reader, c) for c in conversations])
         labels = np.array([u.label for c in conversations for u in c.utterances])
         predicted = (rows @ self._weight.T + self._bias).argmax(axis=1)
@@ -65,7 +65,7 @@ def table(
     rates: Sequence[float],
     seeds: int,
 ) -> str:
-    """Weighted F1 at each error rate, mean and standard deviation over the drawn errors."""
+    """Return a table of the weighted F1 by error rate, mean and standard deviation over seeds."""
     lines = [
         f"| {title} | " + " | ".join(f"{rate:.0%}" for rate in rates) + " |",
         "|---|" + "---|" * len(rates),
@@ -85,7 +85,7 @@ def table(
 
 
 def main() -> int:
-    """See the module's text."""
+    """Run the benchmark; see the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="+", help="folders such as runs/text/best")
     parser.add_argument("--split", choices=("dev", "test"), default="test")

@@ -1,18 +1,17 @@
-"""Endurance: the nodes as processes, hours of conversation, one fault after the other.
+"""Endurance test: hours of conversation with injected faults.
 
     python -m benchmarks.soak --hours 2 --seed 0 --out out/soak        over DDS, both modes
     python -m benchmarks.soak --hours 24 --core --out out/soak_core    the pipeline without DDS
 
-Over DDS, the written dialogue of the demo is spoken again and again while sensors are killed and
-come back with other rates and formats, clocks drift and jump, conversations are reset, and one
-message in a hundred is made to do harm.
-All the time: are the processes alive, are memory, threads, descriptors and the log flat? After each
-fault, a text must be answered. At the end every message that was sent is accounted for: received,
-or counted as lost. report.md and pictures go into the folder; the exit status is 1 where a check
-failed.
+Over DDS, the dialogue of the demo is repeated while sensors disappear and return with other rates
+and formats, clocks drift and jump, conversations are reset, and one message in a hundred is
+malicious. The test checks that the processes are alive, that memory, threads, file descriptors and
+the log do not grow, that a text gets an estimate after each fault, and that every message was
+received or counted as lost. The folder contains report.md and images. The exit status is 1 if a
+check failed.
 
-Without DDS the hours take as long as the processor needs; Ctrl-C or SIGTERM ends them earlier, and
-the report tells how many there were.
+Without DDS the conversation runs faster than real time; Ctrl-C or SIGTERM ends the test early, and
+the report contains the simulated hours.
 """
 
 from __future__ import annotations
@@ -51,17 +50,17 @@ except ImportError:  # `--core` needs no ROS
     RCLError = OSError
 
 CHUNK = SAMPLE_RATE // 50
-HOSTILE = 100  # one message in so many
-ANSWER = 20.0  # s until a clean text must be answered after a fault
-WARM_UP = 0.35  # of the time, before memory must be flat
-DRIFT = 1e-4  # by which the sensors' clock is too fast
-SPEED = 20  # times real time, of processor time, without DDS
+HOSTILE = 100  # one message of this many is malicious
+ANSWER = 20.0  # s within which a valid text must get an estimate after a fault
+WARM_UP = 0.35  # share of the time before memory must be constant
+DRIFT = 1e-4  # relative drift of the sensor clock
+SPEED = 20  # minimum speed without DDS, in multiples of real time (CPU time)
 MIB = 2**20
 
 
 @dataclass
 class Watch:
-    """What was measured, by the name of a curve: (s, value)."""
+    """Measurements by name of a curve, as (s, value), and results of checks."""
 
     curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     checks: list[tuple[bool, str]] = field(default_factory=list)
@@ -74,7 +73,7 @@ class Watch:
         print(("ok    " if holds else "FAILED"), what, flush=True)
 
     def check_flat(self, name: str, most: float, unit: str) -> None:
-        """Did the curve's median of the last quarter rise above that after the warm-up?"""
+        """Check that the median of the last quarter is at most `most` above that after warm-up."""
         values = [value for _, value in self.curves.get(name, [])]
         rest = values[int(len(values) * WARM_UP) :]
         if len(rest) < 8:
@@ -82,11 +81,11 @@ class Watch:
             return
         quarter = len(rest) // 4
         rise = float(np.median(rest[-quarter:]) - np.median(rest[:quarter]))
-        self.check(rise <= most, f"{name} rose by {rise:.1f} {unit}, at most {most:g} may be")
+        self.check(rise <= most, f"{name} increased by {rise:.1f} {unit}, at most {most:g} allowed")
 
 
 def memory_of(pid: int) -> float:
-    """MiB in memory."""
+    """Return the resident memory of a process in MiB."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / MIB
 
 
@@ -95,7 +94,7 @@ def memory_of(pid: int) -> float:
 
 @contextmanager
 def until_told(*signals: signal.Signals) -> Iterator[Event]:
-    """An event that is set by the first of these signals, which then ends nothing."""
+    """Context manager that yields an event that is set by the first of these signals."""
     told = Event()
     before = {each: signal.signal(each, lambda number, frame: told.set()) for each in signals}
     try:
@@ -106,7 +105,7 @@ def until_told(*signals: signal.Signals) -> Iterator[Event]:
 
 
 def core(hours: float, watch: Watch, bundle: str = "", speakers: bool = True) -> None:
-    """Hours of the dialogue through the pipeline, as fast as it goes."""
+    """Run hours of the dialogue through the pipeline, faster than real time."""
     with until_told(signal.SIGINT, signal.SIGTERM) as told:
         _core(hours, watch, bundle, speakers, told)
 
@@ -147,16 +146,14 @@ def _core(hours: float, watch: Watch, bundle: str, speakers: bool, told: Event) 
     simulated = (now - start) / NS
     watch.check(
         simulated >= hours * 3600,
-        f"{simulated / 3600:.1f} hours of conversation, {hours:g} were asked for",
+        f"{simulated / 3600:.1f} of {hours:g} hours of conversation",
     )
     watch.check(
         simulated >= SPEED * used,
         f"{simulated / 3600:.2f} h in {wall:.0f} s and {used:.0f} s of processor time: "
         f"{simulated / used:.0f} times real time",
     )
-    watch.check(
-        0 <= estimates - texts <= texts, f"{texts} texts were said, {estimates} estimates came"
-    )
+    watch.check(0 <= estimates - texts <= texts, f"{texts} texts, {estimates} estimates")
     by_hour = {int(at // 3600): value for at, value in watch.curves["core memory"]}
     told_by_hour = ", ".join(f"{value:.0f}" for value in by_hour.values())
     watch.check(True, f"MiB at the end of each hour: {told_by_hour}")
@@ -172,7 +169,7 @@ def _core(hours: float, watch: Watch, bundle: str, speakers: bool, told: Event) 
 
 
 class Robot:
-    """The sensors of a robot, and a person who listens to its nodes."""
+    """Simulated sensors of a robot, and subscriptions to the output of the nodes."""
 
     def __init__(self, seed: int) -> None:
         import rclpy
@@ -189,9 +186,9 @@ class Robot:
         self.values: dict[str, dict[str, str]] = {}
         self.latencies: list[tuple[float, float]] = []
         self.sent: Counter[str] = Counter()
-        self.unsent = 0  # messages that DDS did not take from us
+        self.unsent = 0  # messages that DDS did not accept
         self.hostile = 0
-        self.offset = 0  # ns, of the sensors' clock
+        self.offset = 0  # ns, offset of the sensor clock
         self.rate = SAMPLE_RATE  # of the microphone, Hz
         self.format = "jpeg"  # of the camera
         self.begin = time.monotonic()
@@ -227,7 +224,7 @@ class Robot:
         return True
 
     def plug(self, name: str) -> None:
-        """A sensor that a person listens to."""
+        """Create the publisher of a sensor and wait for a subscription."""
         from audio_common_msgs.msg import AudioDataStamped, AudioInfo
         from sensor_msgs.msg import CompressedImage
         from std_msgs.msg import Bool, String
@@ -255,7 +252,7 @@ class Robot:
         if name in self.publishers:
             try:
                 self.publishers[name].publish(message)
-            except RCLError:  # DDS has no room for it: it was never sent
+            except RCLError:  # the queue of DDS is full: the message was not sent
                 self.unsent += 1
                 return
             self.sent[name.partition("/")[0]] += 1
@@ -277,7 +274,7 @@ class Robot:
         self.send("audio", message)
 
     def see(self, pictures: dict[str, bytes]) -> None:
-        """pictures: the same in every format."""
+        """Publish an image. pictures: the same image in every format."""
         from sensor_msgs.msg import CompressedImage
 
         message = CompressedImage(format=self.format, data=array("B", pictures[self.format]))
@@ -285,7 +282,7 @@ class Robot:
         self.send("image/compressed", message)
 
     def harm(self) -> None:
-        """A message that is made to do harm."""
+        """Publish a malicious message."""
         from audio_common_msgs.msg import AudioDataStamped
         from sensor_msgs.msg import CompressedImage
         from std_msgs.msg import String
@@ -328,7 +325,7 @@ class Robot:
 
 @contextmanager
 def system(mode: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The nodes, as `erc run` starts them."""
+    """Context manager that runs the nodes as `erc run` does."""
     line = [sys.executable, "-m", "erc_ros.nodes.run", f"mode:={mode}", "namespace:=soak"]
     line.append("deployment_context:=research")
     with log.open("wb") as stream:
@@ -345,7 +342,7 @@ def children(pid: int) -> list[int]:
 
 
 def over_dds(mode: str, duration: float, seed: int, folder: Path, watch: Watch) -> None:
-    """One mode for `duration` s."""
+    """Test one mode for `duration` s."""
     import cv2
 
     sound, phrases = perform(DIALOGUE, synthesiser(), seed)
@@ -356,7 +353,7 @@ def over_dds(mode: str, duration: float, seed: int, folder: Path, watch: Watch) 
     log = folder / f"{mode}.log"
     robot = Robot(seed)
     with system(mode, log) as process:
-        # Where the nodes are is asked of the topic, then of the processes.
+        # Processes of the nodes are determined after the topic has a subscription.
         watched = "speech"
         for name in ("audio", "image/compressed", watched):
             robot.plug(name)
@@ -402,15 +399,15 @@ def over_dds(mode: str, duration: float, seed: int, folder: Path, watch: Watch) 
                     most = {"memory": 30.0, "threads": 2.0, "descriptors": 6.0}[name]
                     watch.check_flat(f"{mode} {name} {place}", most, "")
             lines = len(log.read_bytes().splitlines())
-            watch.check(lines < 100 + duration, f"{mode}: {lines} lines of log")
+            watch.check(lines < 100 + duration, f"{mode}: {lines} lines in the log")
             said = [turn.text for turn in DIALOGUE if turn.text.encode() in log.read_bytes()]
-            watch.check(not said, f"{mode}: nothing that was said is in the log")
+            watch.check(not said, f"{mode}: the log contains no spoken words")
     watch.check(process.returncode == 0, f"{mode}: ended with status {process.returncode}")
     robot.close()
 
 
 def _look(watch: Watch, mode: str, at: float, processes: dict[str, int]) -> None:
-    """processes: by the end of their curves' names."""
+    """Record memory, threads and descriptors. processes: suffix of the curve -> process id."""
     for name, pid in processes.items():
         if not Path(f"/proc/{pid}").exists():
             continue
@@ -494,16 +491,16 @@ def _check_clean(robot: Robot, watch: Watch, what: str, number: int) -> None:
     robot.spin(1.0)
     robot.say(text)
     answered = robot.until(lambda: robot.answers[text] > 0, ANSWER)
-    watch.check(answered, f"{what}: a clean text is answered")
+    watch.check(answered, f"{what}: a valid text gets an estimate")
 
 
 def _account(robot: Robot, watch: Watch, mode: str) -> None:
-    """Sent = received + lost on the way; and of what was received, all is used or counted."""
+    """Check that every sent message was received or lost, and received ones are used or counted."""
     for name in ("audio", "image", "speech"):
         status = f"utterance_node: {name}"
         received, lost = robot.value(status, "received"), robot.value(status, "lost_by_dds")
         missing = robot.sent[name] - received - lost
-        # What is lost as the first or the last of a publisher leaves no gap in its numbers.
+        # The loss of the first or last messages of a publisher leaves no gap in the sequence.
         watch.check(
             abs(missing) <= 20 + 0.01 * robot.sent[name],
             f"{mode} {name}: {robot.sent[name]} sent = {received} received + {lost} lost by DDS "
@@ -513,7 +510,7 @@ def _account(robot: Robot, watch: Watch, mode: str) -> None:
     watch.check(robot.hostile > 0, f"{mode}: {robot.hostile} hostile messages")
     watch.check(
         robot.unsent <= 0.05 * robot.sent.total(),
-        f"{mode}: {robot.unsent} messages that DDS did not take from their publisher",
+        f"{mode}: {robot.unsent} messages that DDS did not accept",
     )
 
 
@@ -536,14 +533,14 @@ def _measure(robot: Robot, watch: Watch, mode: str) -> None:
 
 
 def write(folder: Path, watch: Watch, command: str) -> None:
-    """report.md and a picture of each kind of curve."""
+    """Write report.md and an image of each kind of curve."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     failed = sum(not holds for holds, _ in watch.checks)
-    often = Counter(watch.checks)  # what is checked again after every fault is one row
+    often = Counter(watch.checks)  # repeated checks are one row
     rows = [
         (what, often[True, what], often[False, what])
         for what in dict.fromkeys(what for _, what in watch.checks)
@@ -583,7 +580,7 @@ def write(folder: Path, watch: Watch, command: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run, check, write the report."""
+    """Run the test and write the report."""
     parser = argparse.ArgumentParser(prog="benchmarks.soak", description=(__doc__ or "")[:80])
     parser.add_argument("--hours", type=float, default=2.0)
     parser.add_argument("--seed", type=int, default=0)

@@ -3,7 +3,7 @@
     python -m benchmarks.speech_recognizers
 
 Two clips have a reference: jfk.flac, and the English half of multilingual.mp3, in which the MIT
-License is read. The two others have none: their words are counted only. Data: $ERC_DATA. Writes
+License is read. For the other two, only the number of words is counted. Data: $ERC_DATA. Writes
 benchmarks/results/pocketsphinx.json.
 """
 
@@ -40,19 +40,19 @@ REFERENCES = {
 
 
 def recognized(path: Path) -> list[Cue]:
-    """What PocketSphinx makes of a file."""
+    """Transcribe a file with PocketSphinx."""
     speech = RecognizedSpeech(load_recognizer("pocketsphinx"))
     cues = [cue for chunk in MediaFile(path).chunks() for cue in speech.feed(chunk)]
     return cues + speech.flush()
 
 
 def plain(text: str) -> str:
-    """Lower case, without punctuation."""
+    """Convert a text to lower case without punctuation."""
     return " ".join(re.sub(r"[^a-z' ]", " ", text.lower()).split())
 
 
 def main() -> None:
-    """Recognize all clips."""
+    """Transcribe all clips and write the results."""
     clips: dict[str, Any] = {}
     errors = words = 0
     for path in sorted((data_folder() / "asr_clips").iterdir()):
@@ -78,7 +78,7 @@ def main() -> None:
         load_bundle(model_folder("edge-small")),
         {"errors": errors, "words": words, "wer": 100 * errors / words, "clips": clips},
         f"pocketsphinx {version('pocketsphinx')} with the model of its wheel; 41 s of clear read "
-        "English, two speakers. No model package takes part.",
+        "English, two speakers. No model package is used.",
     )
 
 

@@ -1,13 +1,12 @@
-"""What reading while a person speaks brings: cost by length of the conversation, early estimates.
+"""Streaming: latency by length of the conversation, and accuracy of early estimates.
 
     python -m benchmarks.streaming [--bundle edge-small] [--dialogues 280]
 
-1. Cost: milliseconds of the recognizer for the utterances around the 10th, 100th and 1,000th of one
-   conversation, text only; and of the text encoder when it remembers against reading its whole
-   window again.
-2. Early estimates: MELD test, text only. After so many seconds heard the words so far (a share of
-   the text as large as that of the utterance's time: simulated partial results) get a provisional
-   estimate; counted is how often its label is that of the final one.
+1. Latency: milliseconds per utterance around the 10th, 100th and 1,000th of one conversation, text
+   only; and of the text encoder with its cache and without it.
+2. Early estimates: MELD test, text only. After some seconds of an utterance, the first words (in
+   proportion to the time: simulated partial results) get a provisional estimate. The result is the
+   share of them with the label of the final estimate.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ AROUND = 5  # utterances on each side
 
 
 def said(conversations: Sequence[Conversation], count: int) -> list[Utterance]:
-    """So many utterances of MELD as one endless conversation of text."""
+    """Return `count` utterances of MELD as one long conversation of text."""
     texts = [u for c in conversations for u in c.utterances]
     return [
         Utterance(
@@ -56,7 +55,7 @@ def said(conversations: Sequence[Conversation], count: int) -> list[Utterance]:
 
 
 def cost(bundle: Bundle, utterances: Sequence[Utterance]) -> str:
-    """ms per utterance, early and late in a conversation."""
+    """Return a table of the ms per utterance, early and late in a conversation."""
     times = []
     with EmotionRecognizer(bundle) as recognizer:
         recognizer.warm_up()
@@ -73,10 +72,10 @@ def cost(bundle: Bundle, utterances: Sequence[Utterance]) -> str:
 
 
 def memory(bundle: Bundle, utterances: Sequence[Utterance]) -> str:
-    """ms of the text encoder: with its memory, and reading the whole window every time."""
+    """Return a table of the ms of the text encoder, with and without its cache."""
     prompt = text_prompt(bundle.text)
     network = Network(bundle.text.file)
-    times: dict[str, list[float]] = {"remembers": [], "reads anew": []}
+    times: dict[str, list[float]] = {"with cache": [], "without cache": []}
     reader, forgetful = (
         CachedTextEncoder(network, prompt, bundle.text.attention) for _ in range(2)
     )
@@ -84,7 +83,7 @@ def memory(bundle: Bundle, utterances: Sequence[Utterance]) -> str:
     for utterance in utterances:
         window = prompt.slide(window, Turn(int(utterance.speaker_id), utterance.text))
         forgetful.forget()
-        for name, each in (("remembers", reader), ("reads anew", forgetful)):
+        for name, each in (("with cache", reader), ("without cache", forgetful)):
             begin = time.perf_counter_ns()
             each(window)
             times[name].append((time.perf_counter_ns() - begin) / 1e6)
@@ -96,7 +95,7 @@ def memory(bundle: Bundle, utterances: Sequence[Utterance]) -> str:
 
 
 def early(bundle: Bundle, conversations: Sequence[Conversation]) -> str:
-    """How often an early estimate has the final label, by seconds heard."""
+    """Return a table of the share of early estimates with the final label, by time."""
     same: dict[float, list[bool]] = {heard: [] for heard in HEARD}
     with EmotionRecognizer(bundle) as recognizer:
         for conversation in conversations:
@@ -122,7 +121,7 @@ def early(bundle: Bundle, conversations: Sequence[Conversation]) -> str:
                 final = recognizer.feed(whole).label
                 for heard, label in labels.items():
                     same[heard].append(label == final)
-    lines = ["| seconds heard | utterances longer than that | same label |", "|---|---|---|"]
+    lines = ["| time in s | longer utterances | same label |", "|---|---|---|"]
     for heard, agreed in same.items():
         if agreed:
             lines.append(f"| {heard:g} | {len(agreed)} | {np.mean(agreed):.1%} |")
@@ -130,7 +129,7 @@ def early(bundle: Bundle, conversations: Sequence[Conversation]) -> str:
 
 
 def main() -> int:
-    """See the module's text."""
+    """Run the benchmark; see the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bundle", default=PipelineConfig().recognition.bundle)
     parser.add_argument("--dialogues", type=int, default=280, help="of MELD test, for 2.")

@@ -1,11 +1,11 @@
-"""Where the milliseconds of a text go, and what was tried against them.
+"""Latency of the text network and of the fusion, with different session options.
 
     python -m benchmarks.text_latency [--bundle edge-small] [--repeats 15]
 
-A conversation of text alone is recognised; every call of the text network and of the fusion is
-kept, and repeated by each variant in turn, so that all of them see the same minutes of a machine.
-Figures are means over the calls of each call's least time: on a shared machine the least is what
-the work takes, and the rest is others' work. The ratio of two lines is steadier than either.
+The calls of the text network and of the fusion in a conversation of text are recorded, and repeated
+by each variant, alternating, so that other load affects all variants. Results are means over the
+calls of the minimum time of each call, which is least affected by other load. Ratios are more
+reproducible than times.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from erc_ros.networks.session import session_options
 from erc_ros.resources import model_folder
 from erc_ros.values.utterance import Utterance
 
-ROUNDS = 4  # of the dialogue: the encoder's window fills and slides
+ROUNDS = 4  # repetitions of the dialogue, in which the window of the encoder fills and slides
 Inputs = dict[str, np.ndarray]
 Call = Callable[[], object]
 
 
 def recorded(bundle: Bundle) -> dict[str, list[Inputs]]:
-    """Part -> what it gets while the dialogue is recognised, the first round left out."""
+    """Return part -> its inputs during the dialogue, without the first round."""
     files = {part.file: name for name, part in bundle.parts.items()}
     calls: dict[str, list[Inputs]] = {name: [] for name in files.values()}
     with EmotionRecognizer(bundle) as recognizer:
@@ -54,7 +54,7 @@ def recorded(bundle: Bundle) -> dict[str, list[Inputs]]:
 
 
 def feed(recognizer: EmotionRecognizer, number: int) -> None:
-    """One round of the dialogue."""
+    """Process the dialogue once."""
     for place, turn in enumerate(DIALOGUE):
         recognizer.feed(
             Utterance("bench", f"{number}.{place}", 0, 0, turn.text, speaker_id=str(turn.speaker))
@@ -62,7 +62,7 @@ def feed(recognizer: EmotionRecognizer, number: int) -> None:
 
 
 def sessions(file: Path, folder: Path) -> dict[str, Callable[[Inputs], object]]:
-    """Ways to open the same file."""
+    """Open the same file with different options."""
 
     def opened(path: Path, **settings: Any) -> Callable[[Inputs], object]:
         options = session_options()
@@ -89,7 +89,7 @@ def sessions(file: Path, folder: Path) -> dict[str, Callable[[Inputs], object]]:
 
 
 def table(title: str, variants: Mapping[str, Sequence[Call]], repeats: int) -> str:
-    """Every variant's calls, in turn, `repeats` times; ms."""
+    """Run the calls of every variant, alternating, and return a table of the ms."""
     wall = {name: np.full((repeats, len(calls)), np.inf) for name, calls in variants.items()}
     worked = {name: array.copy() for name, array in wall.items()}
     for repeat in range(repeats):
@@ -101,7 +101,7 @@ def table(title: str, variants: Mapping[str, Sequence[Call]], repeats: int) -> s
                 wall[name][repeat, place] = time.perf_counter() - begin
     first = next(iter(variants))
     lines = [
-        f"| {title} | ms, least | ratio | ms, median | CPU ms of the caller, least |",
+        f"| {title} | ms, minimum | ratio | ms, median | CPU ms of the caller, minimum |",
         "|---|---|---|---|---|",
     ]
     for name in variants:
@@ -115,7 +115,7 @@ def table(title: str, variants: Mapping[str, Sequence[Call]], repeats: int) -> s
 
 
 def joining(bundle: Bundle, repeats: int) -> str:
-    """What the answer no longer waits for: the new keys and values put behind the old ones."""
+    """Return a table of the time of `catch_up`, which is done after the estimate."""
     prompt = text_prompt(bundle.text)
     encoder = CachedTextEncoder(Network(bundle.text.file), prompt, bundle.text.attention)
     windows: list[Any] = [()]
@@ -132,13 +132,13 @@ def joining(bundle: Bundle, repeats: int) -> str:
             taken[:, repeat, place] = answered - begin, time.perf_counter() - answered
     answer, join = 1e3 * taken.min(axis=1).mean(axis=1)
     return (
-        "| text encoder | ms, least |\n|---|---|\n"
-        f"| the answer | {answer:.2f} |\n| joining keys and values, after it | {join:.2f} |"
+        "| text encoder | ms, minimum |\n|---|---|\n"
+        f"| embedding | {answer:.2f} |\n| appending keys and values, after it | {join:.2f} |"
     )
 
 
 def main() -> int:
-    """See the module's text."""
+    """Run the benchmark; see the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bundle", default="edge-small")
     parser.add_argument("--repeats", type=int, default=15)
@@ -154,12 +154,12 @@ def main() -> int:
         print(f"\n{table('text network', text, options.repeats)}", flush=True)
     fusion = Network(bundle.fusion.file)
     if "modalities" not in calls["fusion"][0]:
-        return  # of text alone: there is nothing to leave out
+        return  # a bundle of text only
     whole = [leave_one_out_inputs(inputs) for inputs in calls["fusion"]]
     without = [{name: x[1:] for name, x in inputs.items()} for inputs in whole]
     pairs = list(zip(calls["fusion"], without, strict=True))
     passes = {
-        "two passes: the answer, then three with a modality left out (as before)": [
+        "two passes: all modalities, then without each of the three": [
             lambda one=one, three=three: (fusion(one), fusion(three)) for one, three in pairs
         ],
         "one pass of four": [lambda x=x: fusion(x) for x in whole],

@@ -1,9 +1,9 @@
-"""Whether two replays of one recording agree: what `scripts/emulate_aarch64` compares.
+"""Comparison of two replays of one recording, used by `scripts/emulate_aarch64`.
 
     python -m benchmarks.two_processors out/here out/there
 
-Both are folders of `erc replay`. Utterances, speakers and labels must be the same;
-probabilities may differ by MOST. The exit status is 1 where they do not agree.
+Both arguments are folders of `erc replay`. Utterances, speakers and labels must be the same;
+probabilities may differ by MOST. The exit status is 1 if they differ.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-MOST = 0.02  # 0.007 was seen between processors, 0.015 between versions of onnxruntime
+MOST = 0.02  # measured: 0.007 between processors, 0.015 between versions of onnxruntime
 SAME = ("utterance_id", "speaker_id", "start", "end", "text", "label")
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a replay."""
+    """Read the rows of a replay."""
     lines = (folder / "estimates.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
 
@@ -27,7 +27,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
 def differences(
     here: Sequence[dict[str, Any]], there: Sequence[dict[str, Any]]
 ) -> tuple[list[str], float]:
-    """What is not the same, in words, and the largest difference of a probability."""
+    """Return the differences as texts, and the largest difference of a probability."""
     if len(here) != len(there):
         return [f"{len(here)} utterances and {len(there)}"], 1.0
     different, worst = [], 0.0
@@ -43,7 +43,7 @@ def differences(
 
 
 def main() -> int:
-    """See the module's text."""
+    """Run the benchmark; see the module docstring."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("here", type=Path)
     parser.add_argument("there", type=Path)

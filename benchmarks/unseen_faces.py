@@ -1,11 +1,10 @@
-"""Posed faces that no bundle was trained on, through the bundle: what a face alone says.
+"""Accuracy on posed faces that are not in the training data, from the face only.
 
     python -m benchmarks.unseen_faces [--bundle edge-small]
 
-Reads DATA/ckplus48/EMOTION/*.png, the 48x48 gray pictures of CK+ in the layout in which they go
-round (anger, disgust, fear, happy, sadness, surprise; contempt is left out), the last three of each
-pose. Every picture is an utterance without text and sound of a person of whom nothing is known; the
-answer may be any of the labels. Percent, with 95 % intervals over the people.
+Reads DATA/ckplus48/EMOTION/*.png, the common copy of CK+ with 48x48 gray images (anger, disgust,
+fear, happy, sadness, surprise; contempt is excluded), the last three of each pose. Every image is
+an utterance without text and audio in a new conversation. Percent, with 95 % intervals over people.
 """
 
 from __future__ import annotations
@@ -42,30 +41,30 @@ FIGURES = ("accuracy", "unweighted_recall", "calibration_error")
 
 
 def read_pictures(folder: Path) -> tuple[list[NDArray[np.uint8]], list[str], list[str]]:
-    """Pictures (H, W, 3) BGR, their labels, and whose they are, of the folders of emotions.
+    """Read the images (H, W, 3) BGR with their labels and people.
 
     Raises:
-        FileNotFoundError: no pictures there.
-        ValueError: a file is no picture.
+        FileNotFoundError: there are no images.
+        ValueError: a file is not an image.
     """
     pictures, labels, people = [], [], []
     for name, label in EMOTIONS.items():
         for file in sorted((folder / name).glob("*.png")):
             picture = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR)
             if picture is None:
-                raise ValueError(f"{file} is no picture")
+                raise ValueError(f"{file} is not an image")
             pictures.append(np.asarray(picture, np.uint8))
             labels.append(label)
             people.append(file.name.split("_")[0])
     if not pictures:
-        raise FileNotFoundError(f"no pictures in {folder}/{{{','.join(EMOTIONS)}}}")
+        raise FileNotFoundError(f"no images in {folder}/{{{','.join(EMOTIONS)}}}")
     return pictures, labels, people
 
 
 def look_at(
     recognizer: EmotionRecognizer, pictures: Sequence[NDArray[np.uint8]]
 ) -> NDArray[np.float64]:
-    """Probabilities (n, C): each picture is the face of an utterance of its own conversation."""
+    """Return the probabilities (n, C) of images, each in a new conversation."""
     rows = []
     for number, picture in enumerate(pictures):
         said = Utterance(
@@ -81,7 +80,7 @@ def look_at(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the figures and the recall of each emotion."""
+    """Print the metrics and the recall of each emotion."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -96,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     truth = np.array([LABELS.index(name) for name in names])
     owners = np.unique(people, return_inverse=True)[1]
     intervals = metrics.intervals(truth, answers[None], LABELS, owners, resamples=300)
-    print(f"{bundle.name} {bundle.version}, {len(truth)} pictures of {owners.max() + 1} people")
+    print(f"{bundle.name} {bundle.version}, {len(truth)} images of {owners.max() + 1} people")
     for name in FIGURES:
         print(f"{name:18} {percent(intervals[name])}")
     said = answers.argmax(axis=1)

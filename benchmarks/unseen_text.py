@@ -1,15 +1,15 @@
-"""Words of corpora that a bundle was not trained on (or was: its card says it), through the bundle.
+"""Accuracy on text corpora, most of which are not in the training data (see the model card).
 
     python -m benchmarks.unseen_text [--bundle edge-small] [--most 2000] [--without-history]
     python -m benchmarks.unseen_text --corpus dailydialog --corpus emorynlp --corpus reccon-iemocap
 
-The test splits of MELD, EmoContext (four classes, the last of three turns), GoEmotions (single
-comments), the robot dialogues, and of three corpora that nobody may train on (those of the second
-command; left out where they are not in the data folder), text alone, as the recognizer answers. A
-class that may be several of the seven labels ("others" of EmoContext) has the sum of their
-probabilities. Labels that a corpus does not have are never the answer: the probabilities of its
-own are scaled to a sum of 1. Percent, with 95 % intervals over conversations. With --against OTHER
-also how much better the bundle is than another one, on the same drawn conversations.
+Uses the test splits of MELD, EmoContext (four classes, the last of three turns), GoEmotions (single
+comments), the robot dialogues, and of three corpora that are for evaluation only (those of the
+second command; skipped if they are not in the data folder), with text only. A class that covers
+several of the seven labels ("others" of EmoContext) has the sum of their probabilities.
+Probabilities of labels that a corpus does not have are removed, and the others are scaled to a sum
+of 1. Percent, with 95 % intervals over conversations. `--against OTHER` prints the difference to
+another bundle as well, with a paired bootstrap.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from erc_ros.values.utterance import Utterance
 
 UNSEEN = ("dailydialog", "emorynlp", "reccon-iemocap")
 CORPORA = ("meld", "emocontext", "goemotions", "robot-dialogues", *UNSEEN)
-TURN = 3.0  # s from one turn to the next
+TURN = 3.0  # s between turns
 FIGURES = ("weighted_f1", "macro_f1", "unweighted_recall", "calibration_error")
 
 
 def read_to(
     recognizer: EmotionRecognizer, conversation: Conversation, has_history: bool
 ) -> NDArray[np.float64]:
-    """Probabilities (n, C) of the labelled utterances of a conversation."""
+    """Return the probabilities (n, C) of the labeled utterances of a conversation."""
     rows = []
     for place, said in enumerate(conversation.utterances):
         if not has_history and not said.is_labelled:
@@ -67,19 +67,19 @@ def read_to(
 
 
 def names(corpus: Corpus) -> list[str]:
-    """Of the corpus's own classes."""
+    """Return the names of the classes of a corpus."""
     return [LABELS[c[0]] if len(c) == 1 else "others" for c in corpus.classes]
 
 
 class Answers(NamedTuple):
-    """Probabilities (N, classes) of a corpus's labelled utterances, and whose they are, (N,)."""
+    """Probabilities (N, classes) of labeled utterances, and their conversations (N,)."""
 
     probabilities: NDArray[np.float64]
     owners: NDArray[np.int64]
 
 
 def answer(bundle: str, corpus: Corpus, has_history: bool) -> Answers:
-    """What a bundle says to a corpus."""
+    """Return the predictions of a bundle for a corpus."""
     loaded = load_bundle(model_folder(bundle))
     order = [list(loaded.labels).index(label) for label in LABELS]
     with EmotionRecognizer(loaded) as recognizer:
@@ -91,7 +91,7 @@ def answer(bundle: str, corpus: Corpus, has_history: bool) -> Answers:
 
 
 def measured(answers: Answers, corpus: Corpus, how: str) -> list[str]:
-    """The rows of the two tables: figures, and recall of each class."""
+    """Return the rows of the tables: metrics, and recall of each class."""
     truth = np.array(corpus.truth())
     p = answers.probabilities
     intervals = metrics.intervals(truth, p[None], names(corpus), answers.owners, resamples=300)
@@ -106,7 +106,7 @@ def measured(answers: Answers, corpus: Corpus, how: str) -> list[str]:
 
 
 def differences(ours: Answers, theirs: Answers, corpus: Corpus) -> dict[str, Difference]:
-    """How much better ours are, by each score of FIGURES, on the same drawn conversations."""
+    """Return the differences of two bundles in each score of FIGURES, by paired bootstrap."""
     said, other = (each.probabilities.argmax(axis=1)[None] for each in (ours, theirs))
     truth, classes = np.array(corpus.truth()), len(corpus.classes)
     return {
@@ -117,12 +117,12 @@ def differences(ours: Answers, theirs: Answers, corpus: Corpus) -> dict[str, Dif
 
 
 def percent(figure: Difference | metrics.Interval) -> str:
-    """A figure and its 95 % interval."""
+    """Format a value with its 95 % interval in percent."""
     return f"{100 * figure.value:.1f} ({100 * figure.low:.1f} to {100 * figure.high:.1f})"
 
 
 def measured_figures(answers: Answers, corpus: Corpus) -> dict[str, float]:
-    """FIGURES in percent with the ends of their 95 % intervals, and the recall of each class."""
+    """Return FIGURES in percent with 95 % intervals, and the recall of each class."""
     truth, p = np.array(corpus.truth()), answers.probabilities
     intervals = metrics.intervals(truth, p[None], names(corpus), answers.owners, resamples=300)
     said = p.argmax(axis=1)
@@ -138,7 +138,7 @@ def measured_figures(answers: Answers, corpus: Corpus) -> dict[str, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print a row for each corpus."""
+    """Print a row per corpus."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -159,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except FileNotFoundError as error:
             if options.corpus or name not in UNSEEN:
                 raise
-            print(f"{name} is left out: {error}", flush=True)
+            print(f"{name} is skipped: {error}", flush=True)
             continue
         drawn = np.random.default_rng(0).permutation(len(corpus.conversations))[: options.most]
         kept = tuple(corpus.conversations[n] for n in sorted(drawn))

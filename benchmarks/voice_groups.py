@@ -1,11 +1,11 @@
-"""Is the voice part as accurate for women as for men? Clips of held-out actors, voice alone.
+"""Accuracy of the voice part by sex and language, on clips of held-out actors.
 
     python -m benchmarks.voice_groups [--bundle edge-small]
 
-RAVDESS (English) and EmoDB (German): the actors of both whom the voice part was not trained on, by
-sex and by language; unweighted recall of the labels that a group has, with an interval over clips.
-The actors of the dev split influenced the training by its choices. Each clip is a conversation of
-its own, so nothing is known of the speaker's usual voice.
+RAVDESS (English) and EmoDB (German), actors who are not in the training data: unweighted average
+recall of the labels in a group, with an interval over clips. The actors of the dev split were used
+for model selection. Each clip is a new conversation, so that there are no earlier utterances of its
+speaker.
 
 Writes benchmarks/results/voice_groups.json. Needs the extra [train].
 """
@@ -38,7 +38,7 @@ RESAMPLES = 2000
 
 
 def recall(truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> dict[str, float]:
-    """Unweighted recall in percent, with its 95 % interval over clips."""
+    """Return the unweighted average recall in percent with its 95 % interval over clips."""
     generator = np.random.default_rng(0)
     drawn = generator.integers(0, len(truth), (RESAMPLES, len(truth)))
     values = [
@@ -50,7 +50,7 @@ def recall(truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> dict[str, 
 
 
 def voice_estimates(bundle: Bundle, clips: Sequence[Clip]) -> list[Estimate]:
-    """Return the estimate of each clip's audio alone."""
+    """Return the estimate of each clip from audio only."""
     estimates = []
     with EmotionRecognizer(bundle) as recogniser:
         for number, clip in enumerate(clips):
@@ -68,7 +68,7 @@ def voice_estimates(bundle: Bundle, clips: Sequence[Clip]) -> list[Estimate]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, print and write."""
+    """Run the benchmark, print the results and write them to a file."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

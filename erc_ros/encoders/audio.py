@@ -81,7 +81,7 @@ def waveform_input(
 
     Args:
         max_seconds: only the last `max_seconds` are used.
-        normalise: whether to normalize to mean 0 and variance 1, as wav2vec 2.0 and data2vec expect
+        normalize: whether to normalize to mean 0 and variance 1, as wav2vec 2.0 and data2vec expect
             unless their feature extractor has `do_normalize: false`; otherwise in [-1, 1].
 
     Raises:

@@ -182,7 +182,7 @@ class LogMelAudio:
 
 @dataclass(frozen=True)
 class WaveformAudio:
-    """An audio encoder of samples. normalise: to mean 0 and variance 1 per utterance."""
+    """An audio encoder of samples, optionally with mean 0 and variance 1 per utterance."""
 
     file: Path
     embedding: int = required(_WIDTH)
