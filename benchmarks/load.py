@@ -283,14 +283,14 @@ def main() -> int:
     print("\n".join(figure.line() for figure in figures))
     if options.memory:
         by_name = {figure.name: figure.value for figure in figures}
-        pss = by_name["memory (PSS), greatest"]
+        pss = by_name["memory (PSS), maximum"]
         write_results(
             "memory",
             f"python -m benchmarks.load --seconds {options.seconds:g} --memory",
             load_bundle(model_folder(options.bundle)),
             {
                 "pss_mb": pss,
-                "rss_mb": by_name["memory (RSS), greatest"],
+                "rss_mb": by_name["memory (RSS), maximum"],
                 "remaining_of_8_gb": 8 - pss / 1000,
                 "audio_lost_percent": by_name["audio chunks lost"],
             },

@@ -1,4 +1,4 @@
-"""MELD's tables, RAVDESS, EmoDB and FER+ in their layouts: few rows, noise for speech and faces."""
+"""Small MELD, RAVDESS, EmoDB and FER+ data folders, with noise as audio and faces."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ HEADER = (
 
 
 def write_data(folder: Path, labels: Sequence[str] = ("neutral", "anger"), rows: int = 8) -> None:
-    """Write a data folder with these labels in turn; `rows` utterances of each split of MELD."""
+    """Write a data folder with these labels in order; `rows` utterances of each split of MELD."""
     for split in ("train", "dev", "test"):
         lines = [HEADER]
         for number in range(rows):

@@ -1,4 +1,4 @@
-"""Classes that break one clause of their contract each, for the tests of `erc_ros.contracts`."""
+"""Classes that violate one clause of their contract each, for the tests of `erc_ros.contracts`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from erc_ros.values.transcript import Transcript
 
 
 class Recurrent(FusionModel):
-    """A GRU over the conversation: padding before the utterances changes its results."""
+    """A GRU over the conversation, whose results depend on padding before the utterances."""
 
     CONFIG = FusionModelConfig
 
@@ -45,7 +45,7 @@ class Recurrent(FusionModel):
 
 
 class Changed(Concat):
-    """Concat with something added to its details."""
+    """Concat with an additional value in its details."""
 
     CONFIG = ConcatConfig
 
@@ -95,7 +95,7 @@ class Deaf(Changed):
 
 
 class Branches(Changed):
-    """Its trace holds for one number of utterances only."""
+    """A model whose trace is valid for one number of utterances only."""
 
     def changed(self, details: Details, inputs: Inputs) -> Details:
         longer = details.logits.shape[1] > 3
@@ -283,7 +283,7 @@ class NeedsLines(Tsv):
 
 
 class Length:
-    """The number of letters and of words of the last turn."""
+    """Number of letters and of words of the last turn as embedding."""
 
     modality, dimension, name = "text", 2, "length-1"
 

@@ -1,6 +1,6 @@
-"""A tiny bundle with random weights: real ONNX files and a real tokenizer, made in milliseconds.
+"""A tiny bundle with random weights: real ONNX files and a real tokenizer, created in milliseconds.
 
-It answers nonsense, but through the whole path; sizes and names are those of the default bundle.
+Its estimates are random, but use the whole path; sizes and names are those of the default bundle.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ face (float[N, 1, 48, 48] faces) => (float[N, 128] embedding)
 }
 """
 
-# A running sum over the valid utterances (causal), projected; equal weights over what is seen.
+# A running sum over the valid utterances (causal), projected; equal weights of the modalities.
 FUSION_GRAPH = """
 <ir_version: 8, opset_import: ["": 17]>
 fusion (float[B, U, 384] text, float[B, U, 128] audio, float[B, U, 128] visual,
@@ -174,7 +174,7 @@ audio (float[B, n] waveform) => (float[B, 24] embedding)
 }
 """
 
-# The voice and the sum of those heard before, projected.
+# The voice and the sum of earlier ones, projected.
 VOICE_GRAPH = """
 <ir_version: 8, opset_import: ["": 17]>
 audio (float[B, 192] voice, float[B, 4, 192] heard, bool[B, 4] is_heard) => (float[B, 24] embedding)
@@ -214,7 +214,7 @@ fusion (float[B, U, 384] text, bool[B, U, 3] modalities)
 
 
 def write_tiny_bundle(folder: Path, seed: int = 0) -> Path:
-    """Write a bundle with random weights into `folder` (made if need be) and return the folder."""
+    """Write a bundle with random weights to `folder` and return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     tokenizer = tiny_tokenizer()
@@ -257,7 +257,7 @@ WIDTH, FRAMES, CLIP = 24, 4, 112  # of the encoders that are no cached text, log
 
 
 def write_tiny_bundle_3(folder: Path, kinds: Kinds = Kinds(), seed: int = 0) -> Path:
-    """Write a bundle of these kinds with random weights into `folder`, and return the folder."""
+    """Write a bundle of these kinds with random weights to `folder` and return the folder."""
     write_tiny_bundle(folder, seed)
     manifest = tiny_manifest()
     rng = np.random.default_rng(seed)
@@ -310,7 +310,7 @@ def write_tiny_bundle_3(folder: Path, kinds: Kinds = Kinds(), seed: int = 0) -> 
 
 
 def _save_fusion(file: Path, manifest: dict[str, Any], rng: np.random.Generator) -> None:
-    """The running sum over what there is; a text-only one does without speakers and `valid`."""
+    """Write a fusion network that sums its inputs; one of text only has no speakers and `valid`."""
     sizes = {m: manifest[m]["embedding"] for m in ("text", "audio", "visual") if m in manifest}
     if len(sizes) == 1:
         _save(file, TEXT_FUSION_GRAPH.replace("384", str(sizes["text"])),
@@ -326,7 +326,7 @@ def _save_fusion(file: Path, manifest: dict[str, Any], rng: np.random.Generator)
 
 
 def tiny_manifest() -> dict[str, Any]:
-    """The manifest of the tiny bundle, without `files`."""
+    """Return the manifest of the tiny bundle without `files`."""
     return {
         "format": 3,
         "name": "tiny",
@@ -373,7 +373,7 @@ def tiny_manifest() -> dict[str, Any]:
 
 
 def tiny_tokenizer() -> Tokenizer:
-    """Letters as pieces of words, the special tokens of BERT, and the speaker tokens."""
+    """Return a tokenizer of letters with the special tokens of BERT and the speaker tokens."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     letters = list(string.ascii_lowercase + string.digits + string.punctuation)
     pieces = [*special, *letters, *(f"##{letter}" for letter in letters), "now", "feels"]
@@ -386,7 +386,7 @@ def tiny_tokenizer() -> Tokenizer:
 
 
 def tiny_byte_level() -> Tokenizer:
-    """Bytes as tokens, the special tokens of RoBERTa, and the speaker tokens."""
+    """Return a tokenizer of bytes with the special tokens of RoBERTa and the speaker tokens."""
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {piece: number for number, piece in enumerate([*special, *alphabet])}

@@ -1,4 +1,4 @@
-"""A real browser without a window: Debian's Chromium (`make browser` installs it)."""
+"""A headless browser: Debian's Chromium (`make browser` installs it)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ARGUMENTS = (
 
 
 def open_chromium(profile: Path) -> Any:
-    """Return a driver; `quit` it."""
+    """Return a driver; `quit` it at the end."""
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()

@@ -1,4 +1,4 @@
-"""Real little clips, for tests."""
+"""Small video clips for tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RATE = 24
 def write_clip(
     file: Path, seconds: float = 0.5, pictures: bool = True, sound: bool = True, hertz: float = 440
 ) -> Path:
-    """MPEG-4 pictures of 32x24 that become brighter, and a stereo AAC tone of 44.1 kHz."""
+    """Write MPEG-4 images of 32x24 that become brighter, and a stereo AAC tone at 44.1 kHz."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(file), "w") as container:
         # All streams before the first packet.

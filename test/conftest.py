@@ -34,7 +34,7 @@ settings.register_profile(
 settings.register_profile("same", settings.get_profile("fresh"), derandomize=True, database=None)
 settings.load_profile("fresh" if os.environ.get("ERC_EXAMPLES") == "fresh" else "same")
 
-# Whoever uses one of these has nodes that talk.
+# Tests with one of these use nodes that communicate.
 FIXTURES = {"make_bench", "both_ways", "erc_run"}
 REPETITIONS_ALLOWED = 3
 
@@ -60,7 +60,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, object]:
-    """A test that is skipped for lack of data must be marked, or `make test-data` would miss it."""
+    """Check that tests skipped for lack of data are marked, so that `make test-data` runs them."""
     report = yield
     if report.skipped and lacks_data(report) and not item.get_closest_marker("data"):
         report.outcome = "failed"
@@ -78,7 +78,7 @@ def marked_data(report: pytest.TestReport) -> bool:
 
 
 def repeated(config: pytest.Config) -> list[pytest.TestReport]:
-    """The failures after which a test was run again."""
+    """Return the failures after which a test was repeated."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     return list(reporter.stats.get("rerun", [])) if reporter else []
 

@@ -1,4 +1,4 @@
-"""Where the data sets of the tests are: $ERC_DATA. Without it tests marked `data` are skipped."""
+"""Folder of the data sets for tests: $ERC_DATA. Without it, tests marked `data` are skipped."""
 
 from __future__ import annotations
 

@@ -92,6 +92,6 @@ def place(module: nn.Module) -> None:
 
 @contextmanager
 def elsewhere() -> Iterator[torch.device]:
-    """Within it, tensors can be made on and moved to the other device."""
+    """Context manager in which tensors can be created on and moved to the other device."""
     with _Far():
         yield DEVICE

@@ -1,4 +1,4 @@
-"""Truth and answers written by hand, for tests of what is made of them."""
+"""Synthetic annotations and estimates, for tests of scores."""
 
 from __future__ import annotations
 

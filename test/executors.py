@@ -1,4 +1,4 @@
-"""Executors that are as fast or as slow as a test wants, without a clock."""
+"""Executors with a controlled speed, without a clock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Postponed(Executor):
-    """Computes work at once where `is_ready` says so, else only when somebody waits for it."""
+    """Computes tasks at once if `is_ready` is true, otherwise when a result is requested."""
 
     def __init__(self, is_ready: Callable[[], bool] = lambda: False) -> None:
         self._is_ready = is_ready
@@ -23,7 +23,7 @@ class Postponed(Executor):
         return future
 
     def compute(self) -> None:
-        """All that was submitted."""
+        """Compute all submitted tasks."""
         work, self._work = self._work, []
         for future, function in work:
             if not future.set_running_or_notify_cancel():
@@ -45,7 +45,7 @@ class _Awaited(Future[Any]):
 
 
 class Held:
-    """A function that goes on only when it may: `begun` tells that it runs."""
+    """A function that waits until it is released; `begun` is set when it runs."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function

@@ -1,4 +1,4 @@
-"""Corpora of `erc make-corpus`, made once for all tests that read them and never change them."""
+"""Corpora of `erc make-corpus`, generated once for all tests, which do not change them."""
 
 from __future__ import annotations
 

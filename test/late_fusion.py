@@ -79,7 +79,7 @@ def with_section(
     section: dict[str, Any] | None = SECTION,
     training: dict[str, Any] | None = None,
 ) -> Path:
-    """Change the manifest of a bundle, and return its folder."""
+    """Change the manifest of a bundle and return its folder."""
     manifest = yaml.safe_load((folder / MANIFEST).read_text(encoding="utf-8"))
     manifest.pop("files", None)
     manifest["training"] |= training or {}

@@ -1,4 +1,4 @@
-"""Made-up recordings with truth and answers, for the tests of what is written from them."""
+"""Synthetic recordings with annotations and estimates, for tests of the exports and reports."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WORDS = (
     "Thank you, that is so kind.",
     "Grüße — 你好, مرحبا!",
 )
-WORD = "Xylophonmarke"  # stands in every text, and nowhere else
+WORD = "Xylophonmarke"  # in every text, and nowhere else
 
 
 def recording(
@@ -47,7 +47,7 @@ def recording(
     with_media: bool = True,
     length: float = 1.2,
 ) -> Recording:
-    """A conversation of three people: some answers are wrong, one is missed, one is made up.
+    """Return a conversation of three people with wrong, missed and additional utterances.
 
     length: s of an utterance; they begin 2 s apart.
     """
@@ -94,7 +94,7 @@ def answer(
     rng: np.random.Generator,
     with_media: bool = True,
 ) -> Prediction:
-    """One utterance; three of four times `best` is its most probable label."""
+    """Return one utterance; in three of four cases `best` is its most probable label."""
     probabilities = rng.dirichlet(np.full(len(LABELS), 0.4))
     if rng.random() < 0.75:
         probabilities[best] = 2 * probabilities.max() + 0.3
@@ -124,7 +124,7 @@ def answer(
 
 
 def why(label: str, has_face: bool) -> dict[str, Why]:
-    """The words decide; the voice is not trusted; the face agrees."""
+    """Return an explanation: the words decide, the voice is not trusted, the face agrees."""
     voice = Why("sadness", 0.8, 0.04, label, 0.6, Distrust.DISAGREES.value)
     reasons = {"text": Why(label, 0.7, 1.0, "fear", 0.5), "audio": voice}
     return {**reasons, "visual": Why(label, 0.5, 0.62, label, 0.55)} if has_face else reasons
@@ -136,7 +136,7 @@ def tone(frequency: float, duration: float) -> NDArray[np.int16]:
 
 
 def face(number: int) -> bytes:
-    """A PNG: eyes and a mouth on a grey that tells the number."""
+    """Return a PNG of eyes and a mouth on a gray level that encodes the number."""
     image = np.full((96, 96, 3), 120 + number % 100, np.uint8)
     for x in (32, 64):
         cv2.circle(image, (x, 38), 6, (20, 20, 20), -1)
@@ -145,7 +145,7 @@ def face(number: int) -> bytes:
 
 
 def scores(*recordings: Recording) -> Scores:
-    """Figures that only look like some: what is tested is how they are shown."""
+    """Return synthetic scores, to test how they are displayed."""
     systems = tuple(_scored(each) for each in recordings)
     compared = ()
     if len(systems) > 1:

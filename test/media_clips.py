@@ -19,7 +19,7 @@ VIDEO_CODECS = {".webm": "libvpx", ".avi": "mpeg4"}
 
 
 def tone(seconds: float, rate: int = 48_000, frequency: float = 440.0) -> NDArray[np.float32]:
-    """(n,) float32 sine of amplitude 0.5."""
+    """Return (n,) float32, a sine with amplitude 0.5."""
     time = np.arange(round(seconds * rate)) / rate
     return (0.5 * np.sin(2 * np.pi * frequency * time)).astype(np.float32)
 
@@ -71,7 +71,7 @@ def write_media(
 
 
 def image(left: int, right: int, height: int = 48, width: int = 64) -> NDArray[np.uint8]:
-    """A gray image whose halves have these values."""
+    """Return a gray image whose halves have these values."""
     pixels = np.full((height, width, 3), left, np.uint8)
     pixels[:, width // 2 :] = right
     return pixels

@@ -1,4 +1,4 @@
-"""The example package of `examples/plugin`, installed the way a user installs it."""
+"""The example package of `examples/plugin`, installed as a user installs it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "examples" / "plugin"
 
 
 def install(folder: Path) -> Path:
-    """Install the example below `folder`, without a network; the folder for PYTHONPATH."""
+    """Install the example in `folder` without a network; return the folder for PYTHONPATH."""
     source, target = folder / "source", folder / "site"
     shutil.copytree(SOURCE, source)
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
@@ -22,7 +22,7 @@ def install(folder: Path) -> Path:
 
 
 def write_talks(data: Path, conversations: int = 6) -> None:
-    """The files of the corpus `talks` in a data folder."""
+    """Write the files of the corpus `talks` to a data folder."""
     (data / "talks").mkdir()
     turns = (
         ("anna", "Tell me more about your robot!", "engaged"),
@@ -40,13 +40,13 @@ def write_talks(data: Path, conversations: int = 6) -> None:
 
 
 def environment(site: Path) -> dict[str, str]:
-    """Of a process that sees the installed package."""
+    """Return the environment of a process with the installed package."""
     paths = [str(site), os.environ.get("PYTHONPATH", ""), str(SOURCE.parents[1])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
 
 
 def erc(site: Path, *arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """`erc ARGUMENTS` in a process of its own that sees the package."""
+    """Run `erc ARGUMENTS` in a process with the installed package."""
     return subprocess.run(
         [sys.executable, "-m", "erc_ros.cli", *map(str, arguments)],
         env=environment(site),

@@ -1,4 +1,4 @@
-"""Features of MELD and IEMOCAP as projects publish them, with made-up numbers."""
+"""Feature files of MELD and IEMOCAP in published formats, with synthetic numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IEMOCAP = {
 
 
 class Talks:
-    """Dialogues of three utterances with features that name them."""
+    """Dialogues of three utterances with features that identify them."""
 
     def __init__(self, keys: list[Any], seed: int = 0) -> None:
         draw = np.random.default_rng(seed)

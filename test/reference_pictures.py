@@ -1,6 +1,6 @@
-"""Pictures compared with ones that a person has looked at, in test/assets.
+"""Comparison of images with reference images in test/assets, which were checked by a person.
 
-After a change that is meant, ERC_WRITE_REFERENCE=1 writes them: look at them again.
+After an intended change, ERC_WRITE_REFERENCE=1 writes them: check them again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TOLERANCE = 0 if matplotlib.__version__ == DRAWN_WITH else 0.05
 
 
 def assert_looks_as_before(file: Path, name: str) -> None:
-    """Compare a PNG that was drawn with the reference `name`."""
+    """Compare a PNG with the reference `name`."""
     drawn = cv2.imread(str(file), cv2.IMREAD_COLOR)
     assert drawn is not None
     if os.environ.get("ERC_WRITE_REFERENCE"):

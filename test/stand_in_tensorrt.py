@@ -1,4 +1,4 @@
-"""Fixtures: a machine with stand-ins for NVIDIA's driver and for TensorRT."""
+"""Fixtures: a computer with stand-ins for NVIDIA's driver and for TensorRT."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STAND_IN = Path(__file__).parent / "inference" / "engines" / "stand_in"
 
 @pytest.fixture()
 def engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where engines of this test lie."""
+    """Return the folder of the engines of this test."""
     monkeypatch.setenv("ERC_ENGINES", str(tmp_path / "engines"))
     monkeypatch.setattr(network, "_said", set())
     return tmp_path / "engines"
@@ -40,7 +40,7 @@ def stand_in_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture()
 def tensorrt(stand_in_driver: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A machine with stand-ins for a GPU and for TensorRT (see stand_in/tensorrt)."""
+    """A computer with stand-ins for a GPU and for TensorRT (see stand_in/tensorrt)."""
     monkeypatch.syspath_prepend(str(STAND_IN))
     path = os.pathsep.join(filter(None, (str(STAND_IN), os.environ.get("PYTHONPATH", ""))))
     monkeypatch.setenv("PYTHONPATH", path)
@@ -49,7 +49,7 @@ def tensorrt(stand_in_driver: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     monkeypatch.setattr(build, "TIMED", 2)
     monkeypatch.setattr(background, "PRIORITY", 0)  # a busy machine would never let it build
     for module, name in ((onnxruntime, "InferenceSession"), (time, "perf_counter")):
-        monkeypatch.setattr(module, name, getattr(module, name))  # the stand-in changes them
+        monkeypatch.setattr(module, name, getattr(module, name))  # changed by the stand-in
     probe = tensorrt_engine.probe  # the test may put another one in its place
     _forget(probe.cache_clear)
     yield

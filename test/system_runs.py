@@ -1,4 +1,4 @@
-"""A run of a system with random weights, as `erc train config/systems/X.yaml` leaves it."""
+"""A run of a system with random weights, as written by `erc train config/systems/X.yaml`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def write_system_run(
     side: int = 32,
     kind: str = "",
 ) -> Path:
-    """Encoders and a fusion that learned nothing; features of dev and test are theirs."""
+    """Write untrained encoders and a fusion model, with their features of dev and test."""
     labels = corpora.read(corpus, data, "dev").labels
     recipe = {"kind": kind or head, "system": {"corpus": corpus, "seeds": [1]}}
     recipe["stages"] = {name: {} for name in (*STAGES.values(), "fusion")}
@@ -82,5 +82,5 @@ def write(file: Path, content: dict[str, Any]) -> None:
 
 
 def change(file: Path, **values: Any) -> None:
-    """Other values in a JSON file."""
+    """Change values in a JSON file."""
     write(file, {**json.loads(file.read_text()), **values})

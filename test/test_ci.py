@@ -1,4 +1,4 @@
-"""`.ci/run`: the README's commands in an empty environment, and a complete closing report."""
+"""`.ci/run`: the commands of the README in an empty environment, and a complete report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 SCRIPT = Path(__file__).resolve().parents[1] / ".ci" / "run"
 pytestmark = pytest.mark.skipif(not SCRIPT.is_file(), reason="not a source tree")
 
-# Writes down its arguments and environment; its tests end as pytest's do, and fail where asked.
+# Records arguments and environment; its tests end as pytest's do, and fail if requested.
 MAKE = """#!/bin/sh
 {{ echo "make $*"; env; echo end; }} >> "{log}"
 case "$1" in

@@ -1,4 +1,4 @@
-"""The command `erc`: what it does, and what it says when it cannot."""
+"""The command `erc`: results and error messages."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_the_commit_of_what_pip_installed_from_a_repository_is_pips(
 
 
 def on_a_terminal(arguments: list[str]) -> str:
-    """What a command writes to a standard error that is a terminal."""
+    """Return the output of a command on a standard error that is a terminal."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))  # rows, columns
     line = [sys.executable, "-m", "erc_ros.cli", *arguments]

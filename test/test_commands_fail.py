@@ -1,4 +1,4 @@
-"""Every command says what is wrong in a line, leaves nothing half-written, and ends with 1."""
+"""Every command reports an error in one line, leaves no partial files, and ends with status 1."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def replay(recording: Path, bundle: Path, out: Path) -> list[str]:
 
 
 def on_a_full_disk(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """No file can grow beyond `LIMIT`."""
+    """Context in which no file can grow beyond `LIMIT`."""
 
     def limit() -> None:
         import signal

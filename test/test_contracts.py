@@ -1,4 +1,4 @@
-"""The contract tests pass for good classes and fail for classes that break a clause."""
+"""The contract tests pass for valid classes and fail for classes that violate a clause."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ GOOD = {
 
 
 def run(*arguments: str, site: Path | None = None, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """The command of the documentation, outside of this repository."""
+    """Run the command of the documentation outside of this repository."""
     environment = dict(os.environ) if site is None else plugin_package.environment(site)
     paths = [str(TESTS), environment.get("PYTHONPATH", ""), str(TESTS.parent)]
     environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
@@ -96,7 +96,7 @@ def run(*arguments: str, site: Path | None = None, cwd: Path) -> subprocess.Comp
 
 
 def failures(output: str) -> dict[str, set[str]]:
-    """Class -> the tests and clauses that failed for it."""
+    """Return class -> the tests and clauses that failed for it."""
     lines_of: dict[str, set[str]] = {}
     for line in re.findall(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE):
         for name in re.findall(r"broken_plugins:(\w+)", line):
@@ -106,7 +106,7 @@ def failures(output: str) -> dict[str, set[str]]:
 
 @pytest.fixture(scope="module")
 def failed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
-    """The failures of all broken classes, from one run: importing takes longer than testing."""
+    """The failures of all broken classes, from one run, because imports take most of the time."""
     folder = tmp_path_factory.mktemp("broken")
     names = [f"--erc-{kind}=broken_plugins:{name}" for kind in BROKEN for name in BROKEN[kind]]
     done = run(*names, "--erc-data", str(folder), cwd=folder)

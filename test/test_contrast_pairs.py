@@ -1,4 +1,4 @@
-"""The contrast set (benchmarks/contrast.py) is what it claims to be."""
+"""Properties of the contrast set (benchmarks/contrast.py)."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_the_command_asks_the_shipped_bundle(capsys: pytest.CaptureFixture[str])
 def test_the_figures_count_what_a_bundle_answers(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """By hand: of a sentence whose words tell the emotion the history changes nothing."""
+    """By hand: the history has no effect on a sentence whose words express the emotion."""
     file = tmp_path / "pairs.yaml"
     file.write_text(
         '- {last: "I am so happy, this is wonderful!", joy: ["Hello."], anger: ["Hello."]}\n'

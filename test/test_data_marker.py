@@ -1,4 +1,4 @@
-"""Tests that read a corpus are marked, and the closing summary counts those with and without."""
+"""Tests that read a corpus are marked, and the summary counts those with and without data."""
 
 from __future__ import annotations
 

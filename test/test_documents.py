@@ -1,4 +1,4 @@
-"""What the documents name is there: files of the source tree, and modules in commands."""
+"""Files and modules that the documents name exist."""
 
 from __future__ import annotations
 

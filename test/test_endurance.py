@@ -1,4 +1,4 @@
-"""The endurance run and the fuzzing targets do what they say, on a small scale."""
+"""The endurance run and the fuzzing targets, on a small scale."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of README, model cards and pages are those of the results files they come from."""
+"""Figures in README, model cards and pages equal those in the results files."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_cards_and_the_page_of_the_bundle_have_figures_of_the_results_files(
 
 
 def test_measured_results_are_of_the_bundle_that_ships() -> None:
-    """The message names the command to run again."""
+    """The message has the command to repeat the measurement."""
     assert figures.stale() == []
 
 
@@ -69,7 +69,7 @@ def test_a_results_file_says_where_its_figures_come_from(file: Path) -> None:
 
 
 def test_development_sets_are_called_so() -> None:
-    """In README no line with such a corpus claims that it is held out or was not looked at."""
+    """In README, no line with such a corpus claims that it is held out or was not used."""
     pages = ("README.md", "docs/results/accuracy.md")
     text = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in pages)
     lines = [line for line in text.splitlines() if re.search(r"CK\+|DailyDialog|RECCON", line)]

@@ -1,4 +1,4 @@
-"""What happens to a robot in the field, through the core: clocks that go back, sensors that die."""
+"""Faults of a robot in the field, in the pipeline: clocks that are set back, failing sensors."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def pipeline(bundle: Path) -> Iterator[Pipeline]:
 
 @cache
 def voice() -> NDArray[np.int16]:
-    """A turn: 2 s of somebody who speaks, and silence."""
+    """Return a turn: 2 s of speech, and silence."""
     from erc_ros.demo.conversation_bag import VOICES
     from erc_ros.demo.voices import synthesiser
 
@@ -56,7 +56,7 @@ def voice() -> NDArray[np.int16]:
 
 
 def heard(begin: int) -> bytes:
-    """The 0.1 s of a turn that begin at `begin`."""
+    """Return the 0.1 s of a turn that begin at `begin`."""
     first = begin % LONG * SAMPLE_RATE // NS
     return voice()[first : first + SAMPLE_RATE // 10].tobytes()
 
@@ -64,9 +64,9 @@ def heard(begin: int) -> bytes:
 def conversation(
     pipeline: Pipeline, start: int, stamps: int | None = None, deaf: bool = False, turns: int = 4
 ) -> list[Event]:
-    """Turns of 4 s, from `start` on the node's clock.
+    """Return turns of 4 s, from `start` on the node's clock.
 
-    stamps: the start on the microphone's clock, if it is another one. deaf: without a microphone.
+    stamps: start on the microphone's clock, if it differs. deaf: whether there is no microphone.
     """
     events: list[Event] = []
     ahead = (start if stamps is None else stamps) - start
@@ -141,7 +141,7 @@ def test_texts_are_answered_in_a_minute_without_a_microphone_and_sound_counts_ag
     ]  # fmt: skip
     sound = [[e.modalities[1] for e in estimates(events)] for events in (before, without, after)]
     assert all(sound[0]) and all(sound[2])
-    assert sum(sound[1]) <= 1  # what was said as the microphone died
+    assert sum(sound[1]) <= 1  # speech during the failure of the microphone
 
 
 def test_thirty_conversations_with_resets_leave_nothing_of_each_other(pipeline: Pipeline) -> None:
@@ -164,7 +164,7 @@ def test_thirty_conversations_with_resets_leave_nothing_of_each_other(pipeline: 
 
 
 def buffered() -> dict[str, str]:
-    """The environment without PYTHONUNBUFFERED, which hides what Python's last flush fails at."""
+    """The environment without PYTHONUNBUFFERED, which hides errors of Python's last flush."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 
 
@@ -216,7 +216,7 @@ def test_a_replay_goes_on_when_its_log_s_disk_is_full(bundle: Path, tmp_path: Pa
 
 
 def test_a_file_system_that_is_read_only_is_told_in_a_line(bundle: Path, tmp_path: Path) -> None:
-    """/proc takes no files, whoever asks."""
+    """Files cannot be created in /proc by any user."""
     pytest.importorskip("rosbags", reason="the extra [replay] is not installed")
     from erc_ros.replay.bag import BagWriter
 

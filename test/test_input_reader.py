@@ -1,4 +1,4 @@
-"""How messages become inputs of the pipeline, in nodes, replay and `erc live`."""
+"""Conversion of messages to pipeline inputs, in nodes, replay and `erc live`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def image(stamp: float) -> SimpleNamespace:
 
 
 def ticks(*times: float) -> list[list[float]]:
-    """The ticks (s) before each of these times (s)."""
+    """Return the ticks (s) before each of these times (s)."""
     reader = InputReader(5.0)
     return [[tick / NS for tick in reader.ticks(seconds(time))] for time in times]
 

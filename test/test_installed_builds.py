@@ -1,4 +1,4 @@
-"""Two builds of ONNX Runtime that are installed over each other are reported with the remedy."""
+"""Two overwriting builds of ONNX Runtime are reported with the remedy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ except session.NetworkError as error:
 
 
 def reported(folder: Path, *builds: str) -> str:
-    """What a process says in which these distributions are installed, beside the real one."""
+    """Return the report in a process in which these distributions are installed as well."""
     for build in builds:
         metadata = folder / f"{build.replace('-', '_')}-1.31.1.dist-info"
         metadata.mkdir()

@@ -1,4 +1,4 @@
-"""The interfaces that are built here are those that others mean by the same name."""
+"""The interfaces of this repository are compatible with those of the same name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ UPSTREAM = {
 
 @pytest.fixture(autouse=True)
 def index_of_the_wheels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sourced ROS installation names its prefix, the wheels do not."""
+    """Environment in which the prefix is not in a variable, as with the wheels."""
     known = os.environ.get("AMENT_PREFIX_PATH", "")
     monkeypatch.setenv("AMENT_PREFIX_PATH", os.pathsep.join(filter(None, [known, sys.prefix])))
 

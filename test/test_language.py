@@ -1,4 +1,4 @@
-"""The check of `make lint` for the words of the documents, on small repositories of its own."""
+"""The check of words in `make lint`, on small repositories."""
 
 from __future__ import annotations
 

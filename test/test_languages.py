@@ -1,4 +1,4 @@
-"""A text of a language that the bundle does not read is excluded: pipeline, replay and nodes."""
+"""Texts in languages that the bundle does not support are excluded: pipeline, replay and nodes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from erc_ros.values.utterance import SAMPLE_RATE, Utterance
 
 
 def with_languages(folder: Path, *languages: str) -> Path:
-    """The tiny bundle, which says what it reads."""
+    """Return the tiny bundle with these languages."""
     write_tiny_bundle_3(folder)
     manifest = yaml.safe_load((folder / "bundle.yaml").read_text())
     manifest["languages"] = list(languages)

@@ -1,4 +1,4 @@
-"""Links of the Markdown pages lead somewhere, and every page of docs/ is in the navigation."""
+"""Links of the Markdown pages resolve, and every page of docs/ is in the navigation."""
 
 from __future__ import annotations
 

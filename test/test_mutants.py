@@ -1,4 +1,4 @@
-"""The measurement of the tests (scripts/mutants.py): what is drawn, and how it is counted."""
+"""Mutation testing (scripts/mutants.py): selection and counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing is inferred about people who opted out, and nothing less about others; without ROS."""
+"""Nothing is inferred about people who opted out; others are not affected; without ROS."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> PipelineConfig:
 
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[Utterance]:
-    """Every utterance of which anything reaches the encoders."""
+    """Record every utterance of which any part reaches the encoders."""
     utterances: list[Utterance] = []
     encode = EmotionRecognizer._encode
 

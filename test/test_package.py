@@ -1,4 +1,4 @@
-"""The package as it is installed: files, versions, and what an import brings along."""
+"""The installed package: files, versions, and imports."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HEAVY = ["torch", "transformers", "onnx", "scipy", "sklearn", "matplotlib"]
 
 
 def imported_with(modules: list[str], unwanted: list[str]) -> set[str]:
-    """Which of `unwanted` a fresh interpreter has loaded after importing `modules`."""
+    """Return which of `unwanted` a new interpreter has loaded after importing `modules`."""
     code = f"import sys, {', '.join(modules)}; print(*(m for m in {unwanted} if m in sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
@@ -84,7 +84,7 @@ in_source_tree = pytest.mark.skipif(not LOCK.is_file(), reason="not a source tre
 
 
 def pins(text: str, python: str, machine: str = "x86_64") -> dict[str, str]:
-    """Name -> version of what a requirements file pins for a Python on Linux."""
+    """Return name -> pinned version in a requirements file for a Python on Linux."""
     packaging = pytest.importorskip("packaging.requirements")
     utils = pytest.importorskip("packaging.utils")
     environment = {"python_version": python, "python_full_version": f"{python}.20"}
@@ -104,7 +104,7 @@ def pins(text: str, python: str, machine: str = "x86_64") -> dict[str, str]:
 
 
 def project() -> dict[str, Any]:
-    """What pyproject.toml says of the package."""
+    """Return the project table of pyproject.toml."""
     tomllib = pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
     table = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
     return dict(table["project"])
@@ -234,7 +234,7 @@ def test_the_metadata_of_the_wheel_have_every_license_and_the_readme(tmp_path: P
 
 
 def test_what_has_no_rosdep_key_is_installed_by_a_script(tmp_path: Path) -> None:
-    """With stand-ins for apt and pip: neither a ROS installation nor its packages are here."""
+    """With stand-ins for apt and pip, without a ROS installation."""
     script = REPOSITORY / "scripts" / "ros_dependencies"
     if not script.is_file():
         pytest.skip("not a source tree")
@@ -279,7 +279,7 @@ def test_version_description_and_executables_are_the_same_for_pip_and_ros() -> N
 
 @in_source_tree
 def test_colcon_rosdep_and_bloom_find_two_packages_that_need_nothing_around_them() -> None:
-    """What they search: folders up to the first package, without those that say COLCON_IGNORE."""
+    """They search folders up to the first package, except those with COLCON_IGNORE."""
     found = []
     for path, folders, files in os.walk(REPOSITORY):
         folders[:] = [name for name in folders if not name.startswith((".", "build", "install"))]

@@ -1,4 +1,4 @@
-"""The pipeline as a script uses it: values in, events out, without ROS."""
+"""The pipeline in a script: inputs and events, without ROS."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_what_cannot_be_used_is_told_and_hurts_nothing_else(config: PipelineConf
 
 
 def samples_of(chunk: AudioChunk, config: PipelineConfig) -> int:
-    """How many samples (16 kHz) a pipeline takes out of a chunk."""
+    """Return the number of samples (16 kHz) that a pipeline reads from a chunk."""
     heard = 0
     with Pipeline(config) as pipeline:
         events = [*pipeline.feed(chunk), *pipeline.flush()]
@@ -275,7 +275,7 @@ def test_a_clock_that_overtakes_inputs_is_reported(config: PipelineConfig) -> No
 
 
 def test_a_closed_pipeline_leaves_no_thread_and_no_file(config: PipelineConfig) -> None:
-    """Speakers are told apart, and faces are searched: each of them has a thread."""
+    """Speaker diarization and face detection each have a thread."""
     told = replace(config, speaker_model="speaker-campplus")
     noise = np.random.default_rng(0).normal(0, 0.1, 2 * 16_000).astype(np.float32)
     frame = Frame(2 * NS, "rgb8", 64, 64, 192, bytes(64 * 64 * 3))
@@ -391,7 +391,7 @@ def test_a_recording_in_a_loop_never_uses_the_id_of_a_conversation_again(
     ids = []
     with Pipeline(config) as pipeline:
         for _ in range(3):
-            for time in (100 * NS, 200 * NS):  # two conversations, then it begins anew
+            for time in (100 * NS, 200 * NS):  # two conversations, then the sequence begins again
                 pipeline.advance(time)
                 events = [*pipeline.feed(said(f"Hello at {time}.", time)), *pipeline.advance(time)]
                 events += pipeline.advance(time + 2 * NS)
@@ -403,11 +403,11 @@ def test_a_recording_in_a_loop_never_uses_the_id_of_a_conversation_again(
     assert len(ids) == len(set(ids)) == 6
 
 
-# --- faces are searched beside the stream ---
+# --- faces are detected in parallel with the stream ---
 
 
 class Sees:
-    """A detector that sees one face in every picture, after `wait`."""
+    """A detector that finds one face in every image, after `wait`."""
 
     def __init__(self, wait: threading.Event | None = None) -> None:
         self._wait = wait
@@ -421,7 +421,7 @@ class Sees:
 
 
 class Notes(UtteranceAssembler):
-    """Writes down what it was given, in its order."""
+    """Records its inputs in order."""
 
     def __init__(self) -> None:
         super().__init__(AssemblerConfig(), SileroVoiceActivity())
@@ -441,7 +441,7 @@ class Notes(UtteranceAssembler):
 
 
 def order(kinds: str, is_slow: bool) -> list[str]:
-    """What the assembler is given, and when: f(rame), s(aid), t(ick)."""
+    """Return the order of the inputs of the assembler: f(rame), s(peech), t(ick)."""
     go_on = threading.Event()
     notes, sees = Notes(), Sees(go_on if is_slow else None)
     perception = Perception(PerceptionConfig(face_rate=30.0), notes, sees)
@@ -489,7 +489,7 @@ def test_a_text_does_not_wait_for_the_search_for_faces() -> None:
     perception.close()
 
 
-# --- faces and voices that another node found (ROS4HRI) ---
+# --- faces and voices from another node (ROS4HRI) ---
 
 
 def test_the_own_detector_rests_while_others_send_faces_and_after_the_clock_was_set_back() -> None:
@@ -636,7 +636,7 @@ def test_a_voice_is_enrolled_known_again_kept_in_the_file_and_forgotten(tmp_path
         return [said.person_id for said in finals if said.is_final]
 
     with pytest.raises(EnrolmentError):
-        perception.enrol("Ada")  # nobody has spoken
+        perception.enrol("Ada")  # no speech yet
     assert set(persons(NS, 4)) <= {""}
     for name in ("", "   ", "n" * 1000):
         with pytest.raises(EnrolmentError, match="characters"):

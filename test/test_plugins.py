@@ -1,4 +1,4 @@
-"""Classes of other packages: found by name, refused with a remedy, and used by the commands."""
+"""Extension classes: found by name, refused with a remedy, and used by the commands."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_without_the_package_its_name_is_refused(demo: Path, tmp_path: Path) -> 
 
 
 class Steps:
-    """Speech where the samples are above one half."""
+    """A detector of speech in samples above one half."""
 
     def __init__(self, frame: int) -> None:
         self.frame, self.calls, self.resets = frame, 0, 0

@@ -1,4 +1,4 @@
-"""The pages that the site generates show the commands and messages that there are."""
+"""The generated pages of the site contain the existing commands and messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The package's own files: found next to its code, however it was installed."""
+"""The data files of the package are found next to its code in every kind of installation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_the_data_is_in_the_package() -> None:
 
 
 def test_nothing_of_ros_is_needed_to_find_the_files(tmp_path: Path) -> None:
-    """A copy of the package without a source tree, ament_index_python and AMENT_PREFIX_PATH."""
+    """A copy of the package without source tree, ament_index_python and AMENT_PREFIX_PATH."""
     site, package = tmp_path / "site", tmp_path / "site" / "erc_ros"
     (package / "config").mkdir(parents=True)
     for name in ("__init__.py", "resources.py"):

@@ -1,4 +1,4 @@
-"""The search of the documentation works on a page that is opened from the disk."""
+"""The search of the documentation works in a page opened from disk."""
 
 from __future__ import annotations
 

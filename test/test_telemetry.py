@@ -1,7 +1,7 @@
-"""No library that this package uses reports to its makers: no file in HOME, no connection.
+"""No library of this package sends telemetry: no file in HOME, no connection.
 
 Each test starts a process as a user does, with an empty HOME and without the variable CI, which
-ONNX Runtime takes for a request to disable its telemetry.
+disables the telemetry of ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def environment(home: Path) -> dict[str, str]:
-    """What a new user's shell has, and what finds this package."""
+    """Return the environment of a new user's shell in which this package is found."""
     kept = ("LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "ROS_DOMAIN_ID", "AMENT_PREFIX_PATH")
     found = {name: os.environ[name] for name in kept if name in os.environ}
     return {**found, "HOME": str(home), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
@@ -67,7 +67,7 @@ def files(home: Path) -> list[str]:
 
 
 def nodes(bundle: Path) -> list[str]:
-    """`erc run` for some seconds."""
+    """Run `erc run` for some seconds."""
     arguments = [f"bundle:={bundle}", "mode:=single"]
     return ["-m", "erc_ros.cli", "run", "--seconds", "15", *arguments]
 
@@ -133,7 +133,7 @@ def test_nothing_is_connected_to_but_this_machine(
 
 
 def own_addresses() -> list[str]:
-    """The IPv4 addresses of this machine, on which DDS talks to processes of the same machine."""
+    """Return the IPv4 addresses of this computer, which DDS uses between its processes."""
     table = Path("/proc/net/fib_trie").read_text()
     return re.findall(r"\|-- ([\d.]+)\n\s+/32 host LOCAL", table)
 

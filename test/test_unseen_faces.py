@@ -1,4 +1,4 @@
-"""Posed faces of a corpus through a bundle (benchmarks/unseen_faces.py)."""
+"""Posed faces of a corpus with a bundle (benchmarks/unseen_faces.py)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from erc_ros.resources import model_folder
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Three people with two pictures of each emotion: noise, as what is seen does not matter."""
+    """A folder of three people with two images of each emotion, of noise."""
     noise = np.random.default_rng(0)
     for name in EMOTIONS:
         folder = tmp_path / "ckplus48" / name
@@ -43,7 +43,7 @@ def test_figures_of_all_pictures_and_people_are_printed(
         "calibration_error",
     ]
     assert [row.split()[1] for row in rows[4:]] == list(EMOTIONS.values())
-    # By hand: every emotion has as many pictures, so both rates are the same.
+    # By hand: every emotion has the same number of images, so both rates are the same.
     pictures, labels, _ = read_pictures(data / "ckplus48")
     bundle = load_bundle(model_folder("edge-small"))
     with EmotionRecognizer(bundle) as recognizer:

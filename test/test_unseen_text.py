@@ -1,4 +1,4 @@
-"""Words of corpora through a bundle (benchmarks/unseen_text.py)."""
+"""Text corpora with a bundle (benchmarks/unseen_text.py)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_row_of_figures_and_one_of_recall_is_printed(
 
 
 def test_the_answer_is_one_of_the_labels_that_the_corpus_has(data: Path) -> None:
-    """By hand: the answers to single turns, confined to four labels and scaled."""
+    """By hand: the estimates of single turns, restricted to four labels and scaled."""
     corpus = read_test("reccon-iemocap", data)
     row, recall = measured(answer("edge-small", corpus, has_history=False), corpus, "without")
     bundle = load_bundle(model_folder("edge-small"))

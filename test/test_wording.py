@@ -13,7 +13,7 @@ WORDS = re.compile(r"[A-Za-z]{2,}[,;:]? [a-z]{2,}")
 
 
 def sentences() -> list[str]:
-    """Each `match=` whose pattern has two words in a row, with its place."""
+    """Yield each `match=` whose pattern has two consecutive words, with its place."""
     matches = []
     for file in sorted(TESTS.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):

@@ -1,4 +1,4 @@
-"""Made-up dialogues to measure a tiny bundle on: letters, noise and random faces."""
+"""Synthetic dialogues to measure a tiny bundle: letters, noise and random faces."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WORDS = ("a", "be", "sea", "deep", "eels", "if", "gee", "he")
 
 
 def tiny_material(seed: int, conversations: int = 4, length: int = 7) -> Material:
-    """One split; every label has sounds and faces."""
+    """Return one split in which every label has audio and faces."""
     rng, classes = np.random.default_rng(seed), len(LABELS)
 
     def said(conversation: int, index: int) -> LabelledUtterance:
@@ -40,12 +40,12 @@ def tiny_material(seed: int, conversations: int = 4, length: int = 7) -> Materia
 def labelled_as_answered(
     task: Task, seen: Sequence[bool] = (True, True, True)
 ) -> dict[str, Material]:
-    """The same material, dev labelled as the bundle answers from the modalities `seen`.
+    """Return the data with dev labels equal to the bundle's estimates from the modalities `seen`.
 
-    So its F1 there is 100.
+    Its F1 on dev is therefore 100.
     """
     dev = task.material["dev"]
-    # One sound and one face, as clips are drawn by the labels, which change here.
+    # One audio clip and one face, because clips are drawn by labels, which change here.
     faces = np.repeat(dev.faces[:1], len(dev.faces), axis=0)
     dev = replace(dev, sounds=dev.sounds[:1] * len(dev.sounds), faces=faces)
     bench = Bench(Task(task.bundle, {"dev": dev}))

@@ -1,4 +1,4 @@
-"""Tiny Hugging Face models with random weights, saved as a user's models are."""
+"""Tiny Hugging Face models with random weights, saved like those of a user."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SMALL = {
 
 
 def bert(folder: Path) -> Path:
-    """BERT with WordPiece, 64 positions."""
+    """Save a BERT with WordPiece and 64 positions."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)] + list("0123456789.<>")
     vocabulary = special + WORDS + letters + [f"##{letter}" for letter in letters]
@@ -45,7 +45,7 @@ def bert(folder: Path) -> Path:
 
 
 def roberta(folder: Path) -> Path:
-    """RoBERTa with byte-level BPE; 64 tokens fit, as positions begin behind the padding's."""
+    """Save a RoBERTa with byte-level BPE for 64 tokens; positions begin after that of padding."""
     names = {"bos": "<s>", "pad": "<pad>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>"}
     tokenizer = byte_level([*names.values()])
     config = transformers.RobertaConfig(
@@ -61,7 +61,7 @@ def roberta(folder: Path) -> Path:
 
 
 def deberta(folder: Path) -> Path:
-    """DeBERTa (version 2) with byte-level BPE; relative positions, 64 tokens."""
+    """Save a DeBERTa (version 2) with byte-level BPE, relative positions and 64 tokens."""
     names = {"bos": "[CLS]", "pad": "[PAD]", "eos": "[SEP]", "unk": "[UNK]", "mask": "[MASK]"}
     tokenizer = byte_level([*names.values()])
     config = transformers.DebertaV2Config(
@@ -88,7 +88,7 @@ def byte_level(special: list[str]) -> Tokenizer:
 
 
 def speech(folder: Path, kind: str, normalisation: str = "layer") -> Path:
-    """Wav2Vec2, WavLM or Data2VecAudio; the group norm hears padding, the layer norm does not."""
+    """Save a Wav2Vec2, WavLM or Data2VecAudio; only the group norm depends on padding."""
     config = getattr(transformers, f"{kind}Config")(
         **SMALL,
         **CONVOLUTIONS,
@@ -107,7 +107,7 @@ def speech(folder: Path, kind: str, normalisation: str = "layer") -> Path:
 
 
 def video(folder: Path, kind: str, frames: int = 8, side: int = 32) -> Path:
-    """Timesformer or VideoMAE on square pictures."""
+    """Save a Timesformer or VideoMAE for square images."""
     config = getattr(transformers, f"{kind}Config")(
         **SMALL, image_size=side, patch_size=16, num_frames=frames
     )
@@ -120,7 +120,7 @@ def video(folder: Path, kind: str, frames: int = 8, side: int = 32) -> Path:
 
 
 def vision_language(folder: Path) -> Path:
-    """LLaVA: a CLIP eye and a Llama mouth, with a chat template."""
+    """Save a LLaVA of a CLIP encoder and a Llama model, with a chat template."""
     tokenizer = byte_level(["<s>", "</s>", "<pad>", "<unk>", "<image>"])
     size = tokenizer.get_vocab_size()
     config = transformers.LlavaConfig(

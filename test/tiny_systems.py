@@ -1,4 +1,4 @@
-"""Systems with tiny random pretrained models: recipes and how to run them in a test."""
+"""Systems with tiny random pretrained models: recipes, and how to run them in a test."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALL_HEAD = {"width": 16, "dropout": 0.1, "input_dropout": 0.0}
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Folders of tiny models by their class."""
+    """Return the folders of tiny models by class."""
     folder = tmp_path_factory.mktemp("tiny")
     return {
         "roberta": str(tiny_models.roberta(folder / "roberta")),
@@ -32,7 +32,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def train(recipe: dict[str, Any], data: Path, out: Path, *options: str) -> int:
-    """`erc train` of a recipe; the exit status."""
+    """Run `erc train` with a recipe and return the exit status."""
     out.parent.mkdir(parents=True, exist_ok=True)
     file = out.with_name(f"{out.name}.yaml")
     file.write_text(yaml.safe_dump(recipe, sort_keys=False))
@@ -40,7 +40,7 @@ def train(recipe: dict[str, Any], data: Path, out: Path, *options: str) -> int:
 
 
 def magtkd(tiny: dict[str, str], corpus: str = "meld-clips") -> dict[str, Any]:
-    """T + A_KD + V, and Concat beside MAGT."""
+    """Return a recipe of T + A_KD + V, with Concat and MAGT."""
     return {
         "kind": "magtkd",
         "system": {"corpus": corpus, "seeds": [0]},
@@ -68,7 +68,7 @@ def magtkd(tiny: dict[str, str], corpus: str = "meld-clips") -> dict[str, Any]:
 
 
 def lpgnet(tiny: dict[str, str], corpus: str = "iemocap-4") -> dict[str, Any]:
-    """Text and audio, nothing else."""
+    """Return a recipe with text and audio only."""
     return {
         "kind": "lpgnet",
         "system": {"corpus": corpus, "seeds": [0]},
@@ -102,7 +102,7 @@ def lpgnet(tiny: dict[str, str], corpus: str = "iemocap-4") -> dict[str, Any]:
 
 
 def summer(tiny: dict[str, str], corpus: str = "meld-faces") -> dict[str, Any]:
-    """With the robot's own networks for sound and faces."""
+    """Return a recipe with the robot's own networks for audio and faces."""
     same: dict[str, Any] = {"modes": ["causal"], "network": SMALL_HEAD, "trainer": QUICK}
     options = {"layers": 2, "alpha": 2.0}
     return {
@@ -125,7 +125,7 @@ def summer(tiny: dict[str, str], corpus: str = "meld-faces") -> dict[str, Any]:
 
 
 def ddvlm(tiny: dict[str, str], descriptions: str, corpus: str = "meld-clips") -> dict[str, Any]:
-    """With descriptions from a file, and a camera that learns from their student."""
+    """Return a recipe with descriptions from a file, and a distilled camera encoder."""
     staged = {"objective": "ddvlm", "weights": {"hard": 1.0, "cross_modal": [0.0, 0.0]}}
     return {
         "kind": "ddvlm",

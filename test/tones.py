@@ -1,7 +1,7 @@
-"""Tones that stand for voices, and networks that tell them apart.
+"""Tones as synthetic voices, and networks that distinguish them.
 
-They play the part of the two networks, which are given: how far the shipped ones tell real voices
-apart is measured on recordings (`benchmarks.diarization`).
+They replace the two speaker networks, whose accuracy with real voices is measured on recordings
+(`benchmarks.diarization`).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from erc_ros.dialogue.speakers.networks import DiarizationNetworks
 
 RATE = 16_000
-BAND = 125  # Hz; tone n lies in the middle of band n
-LEAST_LOUD = 0.02  # amplitude of a tone that is heard
+BAND = 125  # Hz; tone n is in the center of band n
+LEAST_LOUD = 0.02  # minimum amplitude of a detected tone
 Samples = NDArray[np.float32]
 
 
@@ -24,12 +24,12 @@ def unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def repaired(samples: Samples) -> Samples:
-    """What is no number is silence."""
+    """Replace NaN by silence."""
     return np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 class LoudIsSpeech:
-    """Stands for the network that finds speech."""
+    """A voice activity detector that treats loud audio as speech."""
 
     def feed(self, frame: Samples) -> float:
         return 0.95 if float(np.abs(repaired(frame)).mean()) > 0.01 else 0.02
@@ -39,9 +39,9 @@ class LoudIsSpeech:
 
 
 class ToneSegmentation:
-    """Hears up to three voices, in frames as the real network's; of more tones, some are one voice.
+    """Detects up to three tones per frame, like the real network; of more tones, some are merged.
 
-    Which tone is which voice of the output changes from run to run, as it does there.
+    The order of the voices in the output changes between runs, as in the real network.
     """
 
     hop, field, longest = 270, 991, 160_000
@@ -71,7 +71,7 @@ class ToneSegmentation:
 
 
 class ToneEmbedding:
-    """Hears the strongest of 64 frequencies; what is noisy is heard less clearly."""
+    """Detects the strongest of 64 frequencies, less clearly with noise."""
 
     same_voice, new_voice = 1.0, 0.5
 
@@ -95,14 +95,14 @@ def tone_networks() -> DiarizationNetworks:
 
 
 def tone(number: int, duration: float, noise: float = 0.0, seed: int = 0) -> Samples:
-    """(n,) of the voice `number`, 0 to 63, for `duration` s."""
+    """Return (n,) samples of the voice `number`, 0 to 63, for `duration` s."""
     count = round(duration * RATE)
     sound = 0.1 * np.sin(2 * np.pi * (number + 0.5) * BAND * np.arange(count) / RATE)
     return (sound + np.random.default_rng(seed).normal(0, noise, count)).astype(np.float32)
 
 
 def scene(*turns: tuple[float, float, int], end: float | None = None) -> Samples:
-    """(start s, end s, voice) of each turn -> samples; turns may overlap. 2 s of silence follow."""
+    """Return samples of turns (start s, end s, voice), which may overlap, and 2 s of silence."""
     sound = np.zeros(round((turns[-1][1] + 2.0 if end is None else end) * RATE), np.float32)
     for start, finish, number in turns:
         said = tone(number, finish - start)

@@ -1,4 +1,4 @@
-"""A corpus that the package does not know: two people, two labels, words and tones."""
+"""A corpus that is not part of the package: two people, two labels, words and tones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RATE = 16_000
 
 
 def write(data: Path) -> Path:
-    """One tone for each label below `data`/toy."""
+    """Write one tone per label to `data`/toy."""
     (data / "toy").mkdir(parents=True)
     for label, pitch in enumerate((110.0, 440.0)):
         tone = 0.3 * np.sin(2 * np.pi * pitch * np.arange(RATE) / RATE)
@@ -26,7 +26,7 @@ def write(data: Path) -> Path:
 
 
 def read(data: Path, split: str) -> Split:
-    """Four conversations of four utterances."""
+    """Read four conversations of four utterances."""
     if split not in ("train", "dev", "test"):
         raise ValueError(f"the toy corpus has train, dev and test, not {split!r}")
     if not (data / "toy").is_dir():
@@ -45,7 +45,7 @@ def read(data: Path, split: str) -> Split:
 
 
 def clips(data: Path) -> SpeechCorpus:
-    """One clip of each of two speakers."""
+    """Return one clip of each of two speakers."""
     samples = np.zeros(RATE, np.float32)
     return SpeechCorpus(
         tuple(Clip("toy", f"toy-{n}", "female", 0, f"clip{n}", samples) for n in range(2))

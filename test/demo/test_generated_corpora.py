@@ -1,4 +1,4 @@
-"""The made-up corpora: what their files hold, the same for the same seed."""
+"""Generated corpora: content of the files, and the same files for the same seed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from erc_ros.replay.bag import Bag  # noqa: E402
 
 
 def words_and_sounds(folder: Path) -> dict[str, str]:
-    """Of all files but the pictures, as an encoder of pictures may differ between machines."""
+    """Return the content of all files except images, whose encoder may differ between computers."""
     files = (file for file in folder.rglob("*") if file.suffix in (".csv", ".txt", ".wav"))
     return {
         str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
@@ -34,7 +34,7 @@ def words_and_sounds(folder: Path) -> dict[str, str]:
 
 
 def decoded(file: Path) -> tuple[list[np.ndarray], np.ndarray]:
-    """Pictures and sound."""
+    """Decode the images and audio of a clip."""
     with av.open(str(file)) as container:
         pictures = [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
     with av.open(str(file)) as container:

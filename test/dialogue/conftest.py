@@ -1,4 +1,4 @@
-"""The shipped networks, for the tests of a dialogue."""
+"""Fixture of the shipped networks."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ MODELS = Path(__file__).parents[2] / "erc_ros" / "models"
 
 @pytest.fixture(scope="session")
 def networks() -> DiarizationNetworks:
-    """Those that the package brings. They hold no state."""
+    """The networks of the package, which have no state."""
     return load_networks(MODELS / "segmentation", MODELS / "speaker-campplus")

@@ -1,4 +1,4 @@
-"""Texts find their speech: with times, with a stamp only, late, early, and in one breath."""
+"""Alignment of texts with speech: with times, with a stamp only, late, early, several at once."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_without_times_of_words_it_is_split_by_duration_at_the_end_of_a_sentence
 
 def test_in_a_long_pause_the_turn_is_halfway_between_the_speakers() -> None:
     for end, expected in ((1.9, ["one two", "three"]), (2.9, ["one", "two three"])):
-        start = end - 0.3  # of the second word, which lies before or after the middle at 2 s
+        start = end - 0.3  # of the second word, which is before or after the center at 2 s
         text = spoken(("one", 0, 1.0), ("two", start, end), ("three", 3.2, 4.0))
         assert parts(text, segment(0, 1.0, 0), segment(3.0, 4.0, 1)) == expected
 
@@ -232,7 +232,7 @@ def test_a_partial_text_is_shared_between_the_speech_it_was_heard_in() -> None:
     partial = Transcript("one two three four", seconds(4.0), is_final=False)
     assert text_within(partial, [segment(0, 4, is_open=True)]) == "one two three four"
     assert text_within(partial, [segment(0, 2), segment(2, 6, is_open=True)]) == "three four"
-    assert text_within(partial, [segment(0, 2), segment(5, 6, is_open=True)]) == ""  # not heard yet
+    assert text_within(partial, [segment(0, 2), segment(5, 6, is_open=True)]) == ""  # later
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_punctuation_near_the_turn_is_preferred_within_bounds(
     assert [*first.transcript.words, *second.transcript.words] == words
 
 
-# --- the same speech once more, and too late ---
+# --- the same speech again, and too late ---
 
 
 def test_texts_of_the_same_time_or_stamp_and_voice_mean_the_same_speech() -> None:

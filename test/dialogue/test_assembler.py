@@ -1,4 +1,4 @@
-"""Who said what when, from tones: sound, texts, faces, the robot; each late, wrong or missing."""
+"""Utterance assembly from tones, texts, faces and robot states; each late, wrong or missing."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def play(
     chunk: int = 1600,
     start: float = 0.0,
 ) -> list[Event]:
-    """Sound in chunks, every text when the sound has come to its arrival."""
+    """Feed audio in chunks, and every text when the audio has reached its arrival time."""
     events, waiting, first = [], list(texts), 0
     while first < len(samples):
         size = chunk
@@ -123,7 +123,7 @@ def test_what_was_said_before_a_pause_is_drafted_with_what_follows() -> None:
     joined = [draft for draft in drafts(events) if span(draft) == span(utterance)]
     assert [draft.utterance_id for draft in joined] == [utterance.utterance_id]
     assert np.array_equal(joined[0].audio, utterance.audio)
-    for period in (0.2, 0.5):  # while somebody speaks, drafts are of that alone
+    for period in (0.2, 0.5):  # during speech, drafts are of that speech only
         events = play(
             listener(provisional_period=period), scene((1, 2.2, 5), (2.6, 3.4, 5)), [text]
         )
@@ -405,7 +405,7 @@ def test_a_late_text_of_another_length_or_of_an_old_conversation_stands_alone() 
     assert corrected(events) == [] and len(finals(events)) == 1
 
 
-# not beside the first voice, and too short at first to be somebody
+# not at the same time as the first voice, and at first too short for a speaker
 LATER = scene((1, 4, 5), (16, 17, 20), (18, 23, 20))
 
 
@@ -443,7 +443,7 @@ def test_a_voice_id_is_not_corrected_by_what_is_heard() -> None:
     assert all(named.utterance_id not in change.utterance_ids for change in changes)
 
 
-# --- drafts while somebody speaks ---
+# --- drafts during speech ---
 
 
 def test_while_somebody_speaks_drafts_go_out_with_what_is_known() -> None:
@@ -539,7 +539,7 @@ def test_a_clock_that_jumps_back_starts_a_new_conversation(through: str) -> None
     else:
         events = ears.advance(at(10))
     assert "clock_jumps" in counted(events)
-    assert len(finals(events)) == 1  # what was being said is not lost
+    assert len(finals(events)) == 1  # the open speech is not lost
     assert isinstance(events[[isinstance(e, ConversationEnded) for e in events].index(True)], Event)
     events = play(ears, scene((1, 3, 5)), [final("And on we go.", 13.5)], start=10)
     (utterance,) = finals(events)
@@ -675,7 +675,7 @@ def test_a_face_that_is_matched_with_the_voice_goes_with_its_texts() -> None:
     (utterance,) = finals(play(ears, scene((1, 3, 5)), texts))
     assert utterance.face_id == "f2" and utterance.faces
     events = play(ears, scene((1, 3, 5)), [final("Who says that?", 9.6)], start=6.0)
-    assert finals(events)[-1].face_id == ""  # nobody was seen
+    assert finals(events)[-1].face_id == ""  # no face was visible
     assert ears.counters()["face_match"] == 1
 
 
@@ -721,7 +721,7 @@ def test_without_faces_there_is_no_face() -> None:
 
 
 def said(events: list[Event]) -> list[tuple[object, ...]]:
-    """Everything about utterances and conversations that can be compared."""
+    """Return all comparable data of utterances and conversations."""
     out: list[tuple[object, ...]] = []
     for event in events:
         if isinstance(event, UtteranceEvent):
@@ -829,7 +829,7 @@ def test_many_utterances_need_no_more_memory_than_some() -> None:
 
 
 def memory(ears: UtteranceAssembler) -> int:
-    """Bytes of everything that hangs on the listener, arrays and containers."""
+    """Return the bytes of all arrays and containers that an object refers to."""
     seen: set[int] = set()
     todo: list[object] = [ears]
     size = 0

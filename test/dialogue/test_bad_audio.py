@@ -1,7 +1,7 @@
-"""Sound as bad as it comes, from the microphone to the utterances, with the shipped networks.
+"""Degraded audio, from the microphone to the utterances, with the shipped networks.
 
-Voices are those of the demo's synthesiser. What no recording is at hand of is made: music of notes
-with overtones, applause of bursts of noise, a child's shout of pulses through a short vocal tract.
+The voices are those of the demo's synthesizer. Other audio is generated: music of notes with
+overtones, applause of noise bursts, a child's shout of pulses through a short vocal tract.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def demo() -> Demo:
 
 @dataclass
 class Heard:
-    """What came of it."""
+    """Resulting events."""
 
     events: list[object] = field(default_factory=list)
     utterances: list[Utterance] = field(default_factory=list)  # final ones, as corrected
@@ -63,7 +63,7 @@ class Heard:
         return [event for event in self.events if isinstance(event, kind)]
 
     def speakers(self, phrases: list[Phrase], shift: float = 0.0) -> list[str]:
-        """Who is said to have spoken most of each phrase; "": nobody was heard."""
+        """Return the speaker of most of each phrase; "": no utterance."""
         names = []
         for phrase in phrases:
             start, end = (START + seconds(shift + time) for time in (phrase.start, phrase.end))
@@ -78,7 +78,7 @@ class Heard:
 def chunks(
     sound: Samples, rate: int = RATE, start: float = 0.0, frame: str = ""
 ) -> list[AudioChunk]:
-    """0.1 s each, as 16 bit integers, from `start` (s) on."""
+    """Return chunks of 0.1 s in 16-bit integers, from `start` (s) on."""
     data = (sound.clip(-1, 1) * 32_767).astype("<i2")
     size, result = rate // 10, []
     for first in range(0, len(data), size):
@@ -111,13 +111,13 @@ def hear(
 
 
 def are_told_apart(labels: list[str], people: list[int]) -> bool:
-    """Does everybody have a label, each person another one?"""
+    """Return whether each person has a label, different from the others."""
     pairs = set(zip(labels, people, strict=True))
     return "" not in labels and len(pairs) == len(set(labels)) == len(set(people))
 
 
 def right(labels: list[str], people: list[int]) -> int:
-    """How many labels are right under the best naming."""
+    """Return the number of right labels under the best mapping."""
     names = sorted(set(people))
     orders = itertools.permutations([*sorted(set(labels) - {""}), *"---"], len(names))
     return max(
@@ -131,7 +131,7 @@ def silence(duration: float) -> Samples:
 
 
 def music(duration: float) -> Samples:
-    """Chords of half a second, each note with two overtones."""
+    """Return chords of half a second; each note has two overtones."""
     random, sound = np.random.default_rng(0), silence(duration)
     time = np.arange(RATE // 2) / RATE
     fading = np.exp(-3 * time) * 0.05
@@ -145,7 +145,7 @@ def music(duration: float) -> Samples:
 
 
 def applause(duration: float) -> Samples:
-    """Bursts of noise of 25 ms, a hundred in a second."""
+    """Return noise bursts of 25 ms, 100 per second."""
     random, sound = np.random.default_rng(0), silence(duration)
     for first in random.integers(0, len(sound) - 400, int(100 * duration)):
         burst = random.normal(0, 0.1, 400) * np.exp(-np.arange(400) / 80)
@@ -154,7 +154,7 @@ def applause(duration: float) -> Samples:
 
 
 def shout(duration: float) -> Samples:
-    """A vowel whose pitch rises to 600 Hz and falls again, through the formants of a child."""
+    """Return a vowel whose pitch rises to 600 Hz and falls again, with the formants of a child."""
     time = np.arange(round(duration * RATE)) / RATE
     pitch = 350 + 250 * np.sin(np.pi * time / duration)  # Hz
     pulses = np.diff(np.floor(np.cumsum(pitch) / RATE), prepend=0.0)
@@ -203,13 +203,13 @@ def test_a_shout_between_turns_makes_no_speakers_of_others(
 def test_a_high_voice_like_a_childs_is_heard_and_is_somebody(
     networks: DiarizationNetworks, demo: Demo
 ) -> None:
-    """Played faster: formants and pitch are 1.5 times higher."""
+    """The recording is played faster: formants and pitch are 1.5 times higher."""
     sound, phrases = demo
     high = soxr.resample(sound[: round(phrases[2].end + 0.5) * RATE], 1.5, 1.0)
     heard = hear(networks, chunks(high))
     said = sum(u.end - u.start for u in heard.utterances) / NS
     assert said > 5.0
-    # of one it may be understood later that it cannot be told whose it was
+    # the speaker of a phrase may be corrected to unknown later
     assert sum(not u.speaker_id for u in heard.utterances) <= 1
 
 
@@ -224,7 +224,7 @@ def test_speakers_are_known_again_after_five_minutes_of_silence(
         sound[round((p.start - 0.5) * RATE) : round((p.end + 0.5) * RATE)]
         for p in (phrases[0], phrases[2])
     ]
-    times = [Phrase(1.0, 3.0, ""), Phrase(4.5, 8.0, "")]  # when they are heard, about
+    times = [Phrase(1.0, 3.0, ""), Phrase(4.5, 8.0, "")]  # approximate times of the phrases
     part, pause = np.concatenate(said), 300.0
     whole = np.concatenate([part, silence(pause), part])
     heard = hear(networks, chunks(whole), conversation_gap=600.0)
@@ -247,7 +247,7 @@ def test_one_endless_speaker_is_one_speaker_in_several_utterances(
 
 
 def test_three_people_and_room_for_two(networks: DiarizationNetworks, demo: Demo) -> None:
-    """Twelve and six, in tones: test_listener."""
+    """The case of twelve and six is in test_assembler, with tones."""
     config = DiarizationConfig(max_speakers=2)
     heard = hear(networks, chunks(demo[0]), diarization=config)
     assert len({u.speaker_id for u in heard.utterances}) == 2
@@ -304,7 +304,7 @@ def test_a_clock_that_jumps_an_hour_begins_another_conversation(
     first, later = np.split(sound[: round((phrases[3].end + 0.5) * RATE)], [round(cut * RATE)])
     heard = hear(networks, chunks(first) + chunks(later, start=cut + 3_600 * hours))
     before, after = heard.speakers(phrases[:2]), heard.speakers(phrases[2:4], 3_600.0 * hours)
-    assert before == after == ["0", "1"]  # and speakers are numbered anew
+    assert before == after == ["0", "1"]  # and the speakers are numbered again
     assert len({u.conversation_id for u in heard.utterances}) == heard.counts["conversations"] == 2
     assert len(heard.of(Jump)) == heard.counts["Jump"] == 1
     assert heard.counts["clock_jumps"] == (hours < 0)

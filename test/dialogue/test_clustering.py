@@ -1,4 +1,4 @@
-"""The voices of a conversation: clustered, numbered and kept, with vectors made by hand."""
+"""Speaker clustering: clusters, indices and profiles, with synthetic vectors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NOBODY_MET = frozenset[tuple[int, int]]()
 
 
 def axis(number: int, towards: int | None = None, likeness: float = 0.0) -> NDArray[np.float32]:
-    """A voice: number's axis of 16, or as alike to that of `towards` as said."""
+    """Return the axis `number` of 16 as a voice, or one with a given similarity to `towards`."""
     vector = np.zeros(16, np.float32)
     vector[number] = np.sqrt(1 - likeness**2)
     if towards is not None:
@@ -49,7 +49,7 @@ def window(
 
 
 def said(*numbers: int, first: int = 0) -> tuple[EmbeddedWindow, ...]:
-    """A window of 1.2 s of each voice, one after the other, each in a run of its own."""
+    """Return consecutive windows of 1.2 s, one per voice, each in a run of its own."""
     return tuple(
         window(first + 20 * place, axis(number), local=number, run=place)
         for place, number in enumerate(numbers)
@@ -85,7 +85,7 @@ def test_what_is_alike_on_average_is_one_voice() -> None:
 
 
 def test_the_link_is_the_mean_of_all_pairs() -> None:
-    """A chain whose ends are strangers is cut, though each is like its neighbour."""
+    """A chain whose ends are different is split, although adjacent members are similar."""
     chain = [axis(0), axis(1, 0, 0.55), axis(2, 1, 0.55)]
     assert clusters(chain) == [[0, 1], [2]]
 
@@ -195,7 +195,7 @@ def test_numbers_stay_and_no_more_speakers_than_allowed_are_there_at_once(
 
 
 def test_two_speakers_who_turn_out_to_be_one_keep_the_number_of_whom_more_was_heard() -> None:
-    """What lies between them shows that they are one."""
+    """A window between them shows that they are the same."""
     past = (
         VoiceProfile(3 * axis(1, 0, 0.3), 3.0, 3.6, speaker=0),
         VoiceProfile(5 * axis(0), 5.0, 6.0, speaker=1),

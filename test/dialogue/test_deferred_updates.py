@@ -1,4 +1,4 @@
-"""Updates beside a stream: the same at any speed of the worker and in any chunking."""
+"""Deferred updates: the same results at any speed of the worker and with any chunks."""
 
 from __future__ import annotations
 

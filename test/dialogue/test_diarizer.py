@@ -1,4 +1,4 @@
-"""Speakers told apart while they speak; tones stand for voices, turns are made by hand."""
+"""Streaming diarization, with tones as voices and synthetic turns."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FRAME = 512  # samples that come at once
 
 
 def feed(diarizer: Diarizer, sound: Samples, look: float = 1.0, start: int = 0) -> None:
-    """All of it from `start` (ns) on, a look every `look` s and one at the end."""
+    """Feed all samples from `start` (ns) on, with an update every `look` s and one at the end."""
     every = round(look * RATE / FRAME)
     for number, first in enumerate(range(0, len(sound), FRAME), start=1):
         diarizer.feed(start + first * NS // RATE, sound[first : first + FRAME])
@@ -58,7 +58,7 @@ def converse(
     pause: float = 0.5,
     networks: DiarizationNetworks | None = None,
 ) -> tuple[Diarizer, list[int | None], list[TurnCorrection]]:
-    """Every turn (tone, s) is told when it has ended, as the listener does."""
+    """Feed turns (tone, s) and attribute each at its end, as the assembler does."""
     diarizer, now = Diarizer(config, networks or tone_networks()), 0.0
     told: list[int | None] = []
     corrections: list[TurnCorrection] = []
@@ -127,7 +127,7 @@ def test_short_evidence_adds_up_and_what_was_told_is_corrected() -> None:
 
 
 def test_there_are_no_more_speakers_at_once_than_allowed() -> None:
-    """Who is one too many makes the two most alike one; a number that is free is given again."""
+    """Two similar speakers are merged; the free index is used again."""
     for bound in (1, 2, 6):
         config = DiarizationConfig(max_speakers=bound)
         diarizer, told, corrections = converse([(4 * k + 2, 2.0) for k in range(12)], config)
@@ -143,7 +143,7 @@ def test_one_endless_speaker_stays_one() -> None:
 
 
 class Blurred(ToneEmbedding):
-    """Tone 7 is alike to tones 5 and 6, which are strangers to each other, but for a little."""
+    """Tone 7 is similar to tones 5 and 6, which differ from each other."""
 
     def _embed(self, samples: Samples) -> Samples:
         five, six, seven = super()._embed(samples)[[5, 6, 7]]
@@ -153,7 +153,7 @@ class Blurred(ToneEmbedding):
 def test_two_speakers_who_turn_out_to_be_one_are_corrected_as_long_as_turns_are_remembered() -> (
     None
 ):
-    """What lies between shows that they are one, where moments are followed no more."""
+    """Audio between them shows that they are one; single frames of earlier turns are final."""
     blurred = DiarizationNetworks(ToneSegmentation(), Blurred())
     diarizer, told, corrections = converse(
         [(5, 3.0), (6, 3.0), (6, 3.0), *[(7, 4.0)] * 4], pause=11.0, networks=blurred
@@ -202,7 +202,7 @@ def test_what_is_alike_is_told_with_less_confidence() -> None:
     assert 1 > one.confidence > max(two.confidence, three.confidence) > 0
 
 
-# --- sound as it comes ---
+# --- audio in chunks ---
 
 
 @settings(max_examples=15, deadline=None)

@@ -1,4 +1,4 @@
-"""Diarization runs in the background: no text waits, and no speed changes an estimate."""
+"""Diarization in the background: texts do not wait, and its speed does not change results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from erc_ros.sensing.audio import AudioSamples
 from erc_ros.values.nanoseconds import NS, seconds
 
 T0 = 1_700_000_000 * NS
-# alike people, one interrupted, and a short word of somebody who is believed in only later
+# similar voices, an interruption, and a short turn of a person who becomes a speaker only later
 CHAT = scene((1, 2.2, 5), (2.2, 4.0, 20), (4.5, 5.2, 33), (6, 9, 33), (9.4, 12, 5), end=14.0)
 TEXTS = [
     Transcript("Where have you been all day?", T0 + seconds(2.6)),
@@ -42,7 +42,7 @@ TEXTS = [
 def play(
     ears: UtteranceAssembler, sound: NDArray[np.float32], texts: list[Transcript], chunk: int
 ) -> list[Event]:
-    """Every text when the sound has come to its arrival."""
+    """Feed every text when the audio has reached its arrival time."""
     events: list[Event] = []
     edges = {(text.arrival - T0) * RATE // NS for text in texts}
     cuts = sorted({0, len(sound), *range(0, len(sound), chunk), *edges})
@@ -55,7 +55,7 @@ def play(
 
 
 def told(events: list[Event]) -> list[object]:
-    """What was published, comparable."""
+    """Return the comparable part of the published events."""
     corrections: list[object] = []
     for event in events:
         if isinstance(event, UtteranceEvent):
@@ -90,7 +90,7 @@ def test_no_speed_of_the_worker_and_no_chunking_changes_an_answer(data: st.DataO
 
 
 class HeldSegmentation(ToneSegmentation):
-    """The real network's stand-in, which goes on only when it may."""
+    """A stand-in for the segmentation network that waits until it is released."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,7 +126,7 @@ def test_a_text_that_comes_while_speakers_are_told_apart_does_not_wait() -> None
 
 
 def test_who_spoke_is_corrected_when_the_update_that_heard_it_is_in_effect() -> None:
-    """The text comes so early that nothing is known of the second voice."""
+    """The text arrives before the second voice is known."""
     ears = assembler(Postponed(), delay=1.0)
     sound = scene((1, 4, 5), (5, 7, 20), end=12.0)
     texts = [

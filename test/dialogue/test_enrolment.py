@@ -1,4 +1,4 @@
-"""Known voices in a file: written, read, refused, recognised."""
+"""Enrolled voices in a file: writing, reading, errors, recognition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sound cut into frames: none lost, each with its time, in any chunking."""
+"""Framing of audio: no sample is lost, with right times, with any chunks."""
 
 from __future__ import annotations
 

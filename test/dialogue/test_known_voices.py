@@ -1,4 +1,4 @@
-"""Who is known by voice has a name; everybody else, and everybody by default, has none."""
+"""People with enrolled voices have a name; all others, and all people by default, have none."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def listener(known: Mapping[str, VoiceProfile] = KNOWN) -> UtteranceAssembler:
 
 
 def said(ears: UtteranceAssembler, sound: np.ndarray = TALK, **text: object) -> list[Utterance]:
-    """What becomes of the sound; text: of the first speech, which comes at its end."""
+    """Return the utterances for audio; text: of the first speech, received at its end."""
     events = ears.feed_audio(AudioSamples(T0, sound[: 16_000 * 4]))
     if text:
         events += ears.feed_transcript(Transcript("Hello.", T0 + seconds(4), **text))
@@ -101,7 +101,7 @@ def test_the_name_of_a_corrected_text_follows_the_speaker_but_not_a_person_of_ro
 
 
 def said_until_flush(ears: UtteranceAssembler, person: str) -> Utterance:
-    """The first utterance of a talk that goes on."""
+    """Return the first utterance of continuing speech."""
     events = ears.feed_audio(AudioSamples(T0, TALK[: 16_000 * 4]))
     text = Transcript("Hello.", T0 + seconds(4), stamp=T0 + seconds(4), person_id=person)
     events += ears.feed_transcript(text)
@@ -130,7 +130,7 @@ def test_pauses_are_left_out_of_what_is_enrolled() -> None:
 
 
 def spoken(path: Path, voice: int, rate: int = 44_100, channels: int = 2) -> Path:
-    """A recording of a synthetic voice, with pauses, as a microphone's program writes it."""
+    """Return a recording of a synthetic voice with pauses."""
     pytest.importorskip("espeakng_loader", reason="the extra [demo] is not installed")
     engine = synthesiser()
     texts = ("The boats come home when the lights go on.", "We stay there until the evening.") * 2
@@ -156,7 +156,7 @@ def test_a_voice_is_enrolled_replaced_and_removed(
     told = capsys.readouterr().out
     assert "Ada L. added" in told and "personal data" in told
     assert f"erc enrol 'Ada L.' --remove --voices {file}" in told
-    assert file.stat().st_mode & 0o077 == 0  # nobody else reads it
+    assert file.stat().st_mode & 0o077 == 0  # readable by the owner only
     assert main(["enrol", "Bob", str(first), "--voices", str(file)]) == 0
     before = known_in(file)
     np.testing.assert_array_equal(before["Bob"].total, before["Ada L."].total)

@@ -1,4 +1,4 @@
-"""Voices followed through windows in which they are numbered anew, by hand-made activities."""
+"""Local speakers: linking of voices in windows of arbitrary order, with synthetic activities."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Activity = NDArray[np.float32]  # (frames, voices)
 
 
 def speaking(frames: int, *spans: tuple[int, int, int]) -> Activity:
-    """(first, last + 1, voice) of each stretch -> (frames, voices), with room for three."""
+    """Convert (first, last + 1, voice) to activities (frames, voices), with three voices."""
     activity = np.zeros((frames, 3), np.float32)
     for first, last, voice in spans:
         activity[first:last, voice] = 1.0
@@ -33,7 +33,7 @@ def speaking(frames: int, *spans: tuple[int, int, int]) -> Activity:
 
 
 def follow(activity: Activity, step: int, order: list[list[int]]) -> LocalSpeakers:
-    """All of it, a window every `step` frames; order: how voices are numbered in each window."""
+    """Link windows with a step of `step` frames; order: order of the voices in each window."""
     tracks, numbering = LocalSpeakers(), itertools.cycle(order)
     for last in range(step, len(activity) + 1, step):
         first = max(0, last - LENGTH)
@@ -114,7 +114,7 @@ def test_a_voice_of_a_frame_or_two_is_noise() -> None:
 
 
 def test_a_window_that_disagrees_counts_as_one_voice_of_several() -> None:
-    """Three windows of four hear two voices; the mean says what most of them say."""
+    """Three of four windows contain two voices; the mean follows the majority."""
     two, one = speaking(40, (0, 20, 0), (20, 40, 1)), speaking(40, (0, 20, 0))
     tracks = LocalSpeakers()
     for window in (two, two, one, two):

@@ -1,4 +1,4 @@
-"""Texts that nobody said: tags of sounds, and sentences that recognizers invent for silence."""
+"""ASR output that was not spoken: sound tags, and hallucinated sentences in silence."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_sentences_that_recognizers_invent(text: str, invented: bool) -> None:
 
 
 def utterances(text: Transcript, loud: bool, with_sound: bool = True) -> tuple[list[str], dict]:
-    """The texts of the final utterances after 10 s, with speech in the last 2 s of them or none."""
+    """Return the texts of final utterances after 10 s, with or without speech in the last 2 s."""
     assembler = UtteranceAssembler(AssemblerConfig(), LoudIsSpeech())
     events = []
     sound = np.zeros(160_000, np.float32)

@@ -1,4 +1,4 @@
-"""The stretch that is being spoken: what is open of it, and what is left when it ends."""
+"""Open speech region: its part without text, and its remainder at the end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONFIG = OpenSpeechConfig()
 
 
 def speech(began: float, last_voiced: float, **more: object) -> OpenSpeechState:
-    """A stretch that began at `began` (s), and was voiced until `last_voiced`."""
+    """Return the state of a region that began at `began` (s), voiced until `last_voiced`."""
     activity = Activity(start=seconds(began), is_open=True, last_voiced=seconds(last_voiced))
     state = OpenSpeechState(activity, seconds(began), seconds(began))
     return replace(state, **more)  # type: ignore[arg-type]
@@ -90,7 +90,7 @@ def test_a_draft_is_due_once_in_every_pause() -> None:
     assert is_draft_due(on, CONFIG, seconds(3.6))
     assert not is_draft_due(replace(on, start=None), CONFIG, seconds(3.6))
     matched = replace(on, start=seconds(3.4), matched_until=seconds(3.4))
-    assert not is_draft_due(matched, CONFIG, seconds(3.6))  # nothing was said since
+    assert not is_draft_due(matched, CONFIG, seconds(3.6))  # no speech since then
 
 
 def test_a_stretch_ends_as_one_segment_for_each_speaker() -> None:

@@ -1,4 +1,4 @@
-"""How much of an utterance two people say at once."""
+"""Share of overlapped speech in an utterance."""
 
 from __future__ import annotations
 

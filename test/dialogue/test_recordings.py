@@ -1,4 +1,4 @@
-"""The listener on recorded speech, with the real networks; needs the data folder (ERC_DATA)."""
+"""The assembler on recorded speech with the real networks; needs the data folder (ERC_DATA)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def play(
     texts: list[Transcript],
     chunk: int = 1600,
 ) -> list[Event]:
-    """Everything that the listener says, each text when the sound has come to its arrival."""
+    """Return all events; every text is fed when the audio has reached its arrival time."""
     expected = "always" if texts else "never"
     ears, events = (
         UtteranceAssembler(AssemblerConfig(expect_text=expected), SileroVoiceActivity(), networks),
@@ -63,13 +63,13 @@ def play(
 
 
 def finals(events: list[Event]) -> list[Utterance]:
-    """As they were published."""
+    """Return the final utterances as published."""
     said = [event.utterance for event in events if isinstance(event, UtteranceEvent)]
     return [utterance for utterance in said if utterance.is_final]
 
 
 def known(events: list[Event]) -> list[Utterance]:
-    """The same as they were corrected."""
+    """Return the final utterances after corrections."""
     utterances: dict[str, Utterance] = {}
     for event in events:
         if isinstance(event, TextCorrected) or (
@@ -83,7 +83,7 @@ def known(events: list[Event]) -> list[Utterance]:
 
 
 def agreement(turns: list[SpeakerTurn], utterances: list[Utterance], duration: float) -> float:
-    """Share of the 10 ms in which one person speaks that are given to that person."""
+    """Return the share of 10 ms frames with one speaker that are attributed to that speaker."""
     size = round(duration * 100)
     heard: dict[str, NDArray[np.bool_]] = defaultdict(lambda: np.zeros(size, bool))
     truth: dict[str, NDArray[np.bool_]] = defaultdict(lambda: np.zeros(size, bool))
@@ -105,7 +105,7 @@ def agreement(turns: list[SpeakerTurn], utterances: list[Utterance], duration: f
 
 
 def compose(actors: list[int], seed: int) -> tuple[NDArray[np.float32], list[SpeakerTurn]]:
-    """Turns of one or two neutral to happy sentences, with pauses."""
+    """Compose turns of one or two sentences, neutral to happy, with pauses."""
     folder = needs("ravdess_speech_16k")
     random = np.random.default_rng(seed)
     parts, turns, now = [np.zeros(RATE // 2, np.float32)], [], 0.5
@@ -149,7 +149,7 @@ def phrases() -> list[Phrase]:
 
 @pytest.fixture(scope="module")
 def call(networks: DiarizationNetworks) -> Call:
-    """What the listener says of the call; the texts come with times or not, late by chance."""
+    """Return the events for the call; texts have times or not, and random delays."""
 
     @functools.cache
     def listened(has_times: bool, seed: int) -> list[Event]:
@@ -183,7 +183,7 @@ def test_every_phrase_of_the_call_finds_its_speech(call: Call, has_times: bool, 
 
 
 def right_words(utterances: list[Utterance]) -> float:
-    """Share of the call's words that have the right speaker, under the best naming of the two."""
+    """Return the share of words of the call with the right speaker, under the best mapping."""
     said = [u.speaker_id for u in utterances for _ in u.text.split()]
     truth = [speaker for _, _, speaker, text in phrases() for _ in text.split()]
     assert len(said) == len(truth)

@@ -1,4 +1,4 @@
-"""Motors are heard while the robot moves: voices of that time are not trusted, or muted."""
+"""Motor noise during robot motion: audio is not trusted, or muted."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_joints_move_by_their_velocities_or_positions(has_velocities: bool) -> N
     assert not robot.is_moving(seconds(1.1))
     tell(1.2, 0.1, 1.0)
     assert robot.is_moving(seconds(1.2)) and robot.is_moving(seconds(2.1))
-    assert not robot.is_moving(seconds(2.3))  # nothing was told for a second
+    assert not robot.is_moving(seconds(2.3))  # no message for a second
     tell(1.3, 0.1, 0.0)
     assert not robot.is_moving(seconds(1.9))
 

@@ -1,4 +1,4 @@
-"""The robot's own voice in the microphone, and somebody who talks over it."""
+"""The robot's own voice in the microphone, and barge-in."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def decibels(level: float) -> float:
 
 
 def robot_speech(gate: Gate, level: float, frames: int, seed: int = 0) -> tuple[Gate, int]:
-    """Frames whose level varies as speech does; how many passed as somebody else."""
+    """Process frames whose level varies like speech; return how many passed as a person."""
     random, passed = np.random.default_rng(seed), 0
     for _ in range(frames):
         gate, is_alone = hear(gate, decibels(level + random.normal(0, 4)), True)
@@ -145,9 +145,9 @@ sys.stdout.buffer.write(numpy.concatenate(sound).tobytes())
 
 @cache
 def said(numbers: range, voice: int, louder: float = 0.0) -> NDArray[np.float32]:
-    """Sentences of the demo, so many dB louder than the robot."""
+    """Return sentences of the demo, `decibels` louder than the robot."""
     pytest.importorskip("espeakng_loader", reason="the extra [demo] is not installed")
-    # in a process of its own: what eSpeak says depends on all that it has said before
+    # in a separate process, because the output of eSpeak depends on earlier calls
     words = [sys.executable, "-c", SPEAK, str(voice), *map(str, numbers)]
     sound = np.frombuffer(subprocess.run(words, check=True, stdout=subprocess.PIPE).stdout, "f4")
     rms = np.sqrt(np.mean(np.square(sound)))
@@ -157,7 +157,7 @@ def said(numbers: range, voice: int, louder: float = 0.0) -> NDArray[np.float32]
 def in_room(
     sound: NDArray[np.float32], start: float, length: int, seed: int
 ) -> NDArray[np.float32]:
-    """The sound from `start` s on in a room of RT60 0.4 s, as much direct as diffuse: (length,)."""
+    """Return (length,) samples from `start` s on in a room with RT60 0.4 s."""
     time = np.arange(round(0.5 * RATE)) / RATE
     response = np.random.default_rng(seed).normal(0, 1, len(time)) * 10 ** (-3 * time / 0.4)
     response /= np.sqrt(np.sum(response**2))
@@ -174,7 +174,7 @@ def in_room(
 def heard(
     robot: NDArray[np.float32], person: NDArray[np.float32] | None, has_reference: bool
 ) -> list[Utterance]:
-    """The robot talks from 1 s on, the person from 5 s on: what becomes of it."""
+    """Return the utterances if the robot speaks from 1 s on and the person from 5 s on."""
     length = len(robot) + 4 * RATE
     microphone = in_room(robot, 1.0 + LATE, length, seed=1)
     if person is not None:

@@ -1,4 +1,4 @@
-"""The segmentation network: its frames, its files, and whether it hears who speaks when."""
+"""Speaker segmentation network: frames, files, and detection of speakers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_silence_is_nobody_and_what_is_not_a_number_is_silence(network: Segmenta
 
 
 def clip(actor: int, emotion: str = "01") -> NDArray[np.float32]:
-    """What one actor says, about 1.5 s, at one level."""
+    """Return a clip of one actor, about 1.5 s, at a fixed level."""
     import soundfile
 
     folder = need("ravdess_speech_16k") / "ravdess_speech_16k"
@@ -61,7 +61,7 @@ def clip(actor: int, emotion: str = "01") -> NDArray[np.float32]:
 
 
 def frames_of(network: Segmentation, first: int, last: int) -> slice:
-    """Those centred within samples first to last."""
+    """Return the frames whose center is within samples first to last."""
     return slice(*(max(0, round((n - network.field / 2) / network.hop)) for n in (first, last)))
 
 

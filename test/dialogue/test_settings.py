@@ -1,4 +1,4 @@
-"""Every tuning constant of the dialogue is a setting that says what it is, and refuses nonsense."""
+"""Every tuning constant of the dialogue is a setting with a description and a range."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The speaker network: its spectrum, its files, and whether it tells people apart."""
+"""Speaker embedding network: spectrum, files, and discrimination of speakers."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_a_model_that_does_not_fit_is_refused_with_the_reason(
 
 
 def test_inputs_and_outputs_may_have_other_names(network: SpeakerEmbedding, tmp_path: Path) -> None:
-    """As in the published files of WeSpeaker."""
+    """The published files of WeSpeaker have other names."""
     folder = changed(tmp_path)
     file = folder / network.manifest.file
     model = onnx.load(str(file))

@@ -1,4 +1,4 @@
-"""Which face speaks: by what ROS4HRI tells, by the mouth, by being the only one; or none."""
+"""Choice of the speaking face: by ROS4HRI, by mouth motion, as the only face, or none."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ START, END = T0 + seconds(3), T0 + seconds(6)  # of the utterance
 def face(
     opening: float = 0.0, shift: tuple[int, int] = (0, 0), scale: float = 1.0
 ) -> NDArray[np.uint8]:
-    """The astronaut's face, 96x96, its mouth opened by a part of the face, moved and scaled."""
+    """Return the face of the astronaut, 96x96, with an opened mouth, moved and scaled."""
     image = cv2.imread(str(ASTRONAUT))
     assert image is not None
     cut = cv2.resize(image[54:174, 44:164], (240, 240))
@@ -58,7 +58,7 @@ VOICE = [(T0 + n * NS // 20, 0.9 if 60 <= n < 120 else 0.05) for n in range(160)
 
 
 def look_at(faces: FaceHistory, name: str, speaks: bool, seed: int, rate: int = 5) -> None:
-    """Eight seconds of a face that trembles; one that speaks moves its mouth from 3 s to 6 s."""
+    """Add eight seconds of a face with jitter; a speaking one moves its mouth from 3 s to 6 s."""
     random = np.random.default_rng(seed)
     for n in range(8 * rate):
         now = n / rate
@@ -123,11 +123,11 @@ def test_a_mouth_that_moved_in_speech_before_the_utterance_does_not_count(
     ]
     found = speech_motion(glimpses, voice, start)
     assert found == pytest.approx(during - resting, abs=1e-6)
-    assert speech_motion(glimpses[:25], voice, start) is None  # no picture of the utterance
+    assert speech_motion(glimpses[:25], voice, start) is None  # no image of the utterance
 
 
 def landmarks(opening: float, random: np.random.Generator) -> NDArray[np.float32]:
-    """A face of 70 points, 100 pixels between the eyes, that turns, comes nearer and trembles."""
+    """Return a face of 70 points, 100 pixels between the eyes, with rotation, scale and jitter."""
     points = random.uniform(-60, 60, (70, 2))
     points[[36, 39, 42, 45]] = [(-50, 0), (-20, 0), (20, 0), (50, 0)]
     points[[27, 30]] = [(0, 0), (0, 40)]
@@ -140,7 +140,7 @@ def landmarks(opening: float, random: np.random.Generator) -> NDArray[np.float32
 
 
 def tell(faces: FaceHistory, name: str, speaks: bool, seed: int) -> None:
-    """Eight seconds of landmarks, five a second, of a mouth that moves from 3 s to 6 s or rests."""
+    """Add eight seconds of landmarks at 5 Hz, with a mouth that moves from 3 s to 6 s, or rests."""
     random = np.random.default_rng(seed)
     for n in range(40):
         opening = random.uniform(0, 25) if speaks and 15 <= n < 30 else 2.0
@@ -150,7 +150,7 @@ def tell(faces: FaceHistory, name: str, speaks: bool, seed: int) -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_landmarks_tell_which_mouth_moves_where_pictures_do_not(seed: int) -> None:
     faces = FaceHistory()
-    for name in ("silent", "speaker"):  # pictures in which no mouth moves
+    for name in ("silent", "speaker"):  # images in which no mouth moves
         look_at(faces, name, False, seed + len(name))
     assert faces.choose(START, END, 8, VOICE).evidence == "unclear"
     tell(faces, "silent", False, seed)
@@ -283,7 +283,7 @@ def test_the_sharpest_crop_of_each_part_of_the_time_is_taken() -> None:
 def test_who_is_not_clearly_ahead_is_not_chosen() -> None:
     assert clearly_most({"a": 1.0, "b": 0.9}) == ""
     assert clearly_most({"a": 1.0, "b": 0.2}) == "a"
-    assert clearly_most({"a": 1.0, "b": None}) == ""  # too few pictures of it
+    assert clearly_most({"a": 1.0, "b": None}) == ""  # too few images of it
     assert clearly_most({"a": 1.0}) == clearly_most({}) == ""
 
 

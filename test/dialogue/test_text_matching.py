@@ -1,4 +1,4 @@
-"""What waits for text, and texts that wait: how long, and what they become."""
+"""Pending speech and held texts: timeouts, and results."""
 
 from __future__ import annotations
 

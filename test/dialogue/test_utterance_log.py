@@ -1,4 +1,4 @@
-"""What was said and published: ids, labels, and corrections of speaker and text."""
+"""Log of a conversation: ids, labels, and corrections of speaker and text."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def utterance(segment: SpeechSegment, text: str, speaker: str) -> Utterance:
 
 
 def log_of(*segments: SpeechSegment, text: str = "") -> UtteranceLog:
-    """A conversation in which these segments were published, each by itself."""
+    """Return a log in which these segments were published separately."""
     log = UtteranceLog(CONFIG)
     for one in segments:
         log.spoke(one.start, one.end)

@@ -1,4 +1,4 @@
-"""Stretches of speech from probabilities; and the real network on silence, noise and speech."""
+"""Speech regions from probabilities; and the real network on silence, noise and speech."""
 
 from __future__ import annotations
 

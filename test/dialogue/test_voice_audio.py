@@ -1,4 +1,4 @@
-"""Sound of single voices: of the right time, without their pauses, and bounded."""
+"""Separated audio of single voices: right times, without pauses, and bounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Log-mel features: what a frame depends on, and that no sound breaks them."""
+"""Log-mel features: dependence of a frame on samples, and robustness to any audio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Face crops: few, in order, gray, 48x48, in [0, 1]."""
+"""Face crops: selection, order, and conversion to gray, 48x48, in [0, 1]."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def frame(image: Image) -> Frame:
 
 
 def room(*corners: tuple[int, int], angle: float = 0.0) -> Image:
-    """640x480 gray wall with the astronaut at each corner, turned by `angle` degrees."""
+    """Return a gray image of 640x480 with a rotated astronaut in each corner."""
     face = astronaut()
     middle = (face.shape[1] / 2, face.shape[0] / 2)
     turn = cv2.getRotationMatrix2D(middle, angle, 1.0)

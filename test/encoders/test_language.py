@@ -1,4 +1,4 @@
-"""Which texts are excluded for their language: none of English, most of others."""
+"""Exclusion of texts by language: none in English, most in other languages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ENGLISH = LanguageCheck(["en"])
 
 
 def as_recognised(text: str) -> str:
-    """Lower case, no punctuation: as many recognizers write it."""
+    """Convert to lower case without punctuation, as many speech recognizers do."""
     return " ".join(re.sub(r"[^\w\s'’]", " ", text).lower().split())
 
 

@@ -1,4 +1,4 @@
-"""The prompt: what it contains, what it may not see, and that no text can break it."""
+"""Prompt of the text encoder: content, attention mask, and robustness to any text."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ turns = st.lists(st.builds(Turn, st.integers(0, 9), texts), min_size=1, max_size
 
 
 def window_of(said: list[Turn], prompt: TextPrompt = PROMPT) -> tuple[Block, ...]:
-    """What is left of a conversation, utterance by utterance."""
+    """Return the window after all utterances."""
     window: tuple[Block, ...] = ()
     for turn in said:
         window = prompt.slide(window, turn)
@@ -114,7 +114,7 @@ def test_what_is_known_is_not_read_again(said: list[Turn], data: st.DataObject) 
 @settings(deadline=None)
 @given(turns)
 def test_all_at_once_is_each_on_its_own(said: list[Turn]) -> None:
-    """What a question sees in training is what it sees on the robot."""
+    """A question in training has the same attention as on the robot."""
     window = window_of(said, ENDLESS)
     together = ENDLESS.arrange(window, range(len(window)))
     for number in range(len(window)):
@@ -137,7 +137,7 @@ def test_no_pass_is_longer_than_allowed(said: list[Turn]) -> None:
 @settings(deadline=None)
 @given(turns)
 def test_a_full_window_is_halved(said: list[Turn]) -> None:
-    """So that it is not full again with the next utterance."""
+    """The window is then not full again after the next utterance."""
     window: list[Block] = []
     for turn in said:
         block = PROMPT.block(turn)

@@ -1,4 +1,4 @@
-"""The waveform that wav2vec-like encoders read."""
+"""Waveform input of encoders like wav2vec 2.0."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The prompts that encoders without a cache read: layout, mask and what is cut."""
+"""Prompts of encoders without cache: layout, mask and truncation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def vocabulary() -> Vocabulary:
 def assembled(
     vocabulary: Vocabulary, prompt: str, max_tokens: int = 200, history: int = -1
 ) -> tuple[list[str], int]:
-    """The tokens after all turns, and where the mask is."""
+    """Return the tokens after all turns and the position of the mask."""
     whole = WholePrompt(vocabulary, max_tokens, prompt, history)
     window: tuple[tuple[int, ...], ...] = ()
     for turn in TURNS:
@@ -38,7 +38,7 @@ def test_question_names_the_speaker_and_is_read_at_the_mask(vocabulary: Vocabula
 
 
 def test_magtkd_repeats_the_utterance_before_the_question(vocabulary: Vocabulary) -> None:
-    """Its eq. 2: For s_i : t_k Now s_i feels <mask>."""
+    """Eq. 2 of the paper: For s_i : t_k Now s_i feels <mask>."""
     tokens, mask = assembled(vocabulary, "magtkd")
     question, _ = assembled(vocabulary, "question")
     end = question.index("</s>")

@@ -1,9 +1,9 @@
-"""Each of the four systems from a corpus to the robot, and what it says of a recording.
+"""Each of the four systems, from a corpus to the robot and its estimates for a recording.
 
-Trained, distilled, exported, quantized, played. The corpora are made (`erc make-corpus`), the
-pretrained models are tiny and random: what is shown is that the whole path works and that what is
-learned arrives, nothing about people. Two systems learn from each layout; with `-m long`, each of
-them learns from the other one.
+The systems are trained, distilled, exported, quantized and replayed. The corpora are generated
+(`erc make-corpus`), and the pretrained models are tiny and random: the test shows that the whole
+path works and that training has an effect, not the accuracy on people. Two systems are trained on
+each layout; with `-m long`, each of them also on the other one.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Case:
 
 @dataclass(frozen=True)
 class System:
-    """A case, and the folder in which its steps work."""
+    """A case, and the folder of its steps."""
 
     case: Case
     folder: Path
@@ -87,7 +87,7 @@ LONG = {
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data sets of both layouts with their faces, and recordings meld and iemocap."""
+    """Generated data folders of both layouts with faces, and the recordings meld and iemocap."""
     data = tmp_path_factory.mktemp("made")
     for layout in ("meld", "iemocap"):
         write_corpus(layout, data, 12)
@@ -152,7 +152,7 @@ def data(made: Path) -> list[str]:
 
 
 def thorough(case: Case, tiny: dict[str, str], data: Path, scratch: Path) -> dict[str, Any]:
-    """The tiny recipe of the system, on this corpus, so long that something is learned."""
+    """Return the tiny recipe of the system for this corpus, with enough epochs to learn."""
     given = []
     if case.recipe is tiny_systems.ddvlm:
         given = [describe(case, data, scratch / "descriptions.jsonl")]
@@ -168,7 +168,7 @@ def thorough(case: Case, tiny: dict[str, str], data: Path, scratch: Path) -> dic
 
 
 def describe(case: Case, data: Path, file: Path) -> Path:
-    """What somebody would see in the clips of a made-up corpus."""
+    """Return a description of the video clips of a generated corpus."""
     looks = {"joy": "smiles in green light", "anger": "frowns in red light"}
     with file.open("w") as stream:
         for split in ("train", "dev", "test"):

@@ -30,7 +30,7 @@ def face(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture()
 def cuda_listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine whose onnxruntime claims CUDA and that seems to have a driver."""
+    """A computer whose onnxruntime lists CUDA and that seems to have a driver."""
     both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: both)
     monkeypatch.setattr(gpu, "driver", object)
@@ -84,7 +84,7 @@ def test_models_whose_int8_is_made_for_cpus_stay_there(
 
 
 class Failing:
-    """A session of a device that dies while it runs."""
+    """A session of a device that fails during a call."""
 
     calls = 0
 
@@ -142,7 +142,7 @@ def test_a_device_that_was_asked_for_does_not_fall(face: Path, dying: Failing) -
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, factor: float) -> list[int]:
-    """CUDA whose answers are the CPU's times `factor`; how often the CPU's were asked for."""
+    """A CUDA session with the CPU's outputs times `factor`, and the number of CPU calls."""
     compared: list[int] = []
 
     def reference(file: Path) -> Any:

@@ -1,6 +1,6 @@
-"""What the shipped bundle says of what is no emotional talk: never sure of a rare emotion.
+"""Estimates of the shipped bundle for input without emotional speech: no confident rare emotion.
 
-Nothing here is recorded: sounds and pictures are made, or made of test/assets/astronaut.png.
+Audio and images are generated, or made from test/assets/astronaut.png.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def recognizer() -> Iterator[EmotionRecognizer]:
         yield opened
 
 
-# --- sounds, (n,) in [-1, 1] ---
+# --- audio, (n,) in [-1, 1] ---
 
 
 def noise(seed: int = 0) -> np.ndarray:
@@ -46,7 +46,7 @@ def hum() -> np.ndarray:
 
 
 def music() -> np.ndarray:
-    """Four chords, with overtones."""
+    """Return four chords with overtones."""
     audio = np.zeros(len(TIME))
     for number, root in enumerate((220.0, 174.6, 261.6, 196.0)):
         inside = (number * 0.75 <= TIME) & ((number + 1) * 0.75 > TIME)
@@ -57,18 +57,18 @@ def music() -> np.ndarray:
 
 
 def cough() -> np.ndarray:
-    """Bursts of noise that die away within 0.15 s."""
+    """Return noise bursts that decay within 0.15 s."""
     since = TIME % 0.7
     return 0.5 * noise(1) * np.exp(-since / 0.05) * (since < 0.3)
 
 
 def whisper() -> np.ndarray:
-    """Noise in syllables, without a voice."""
+    """Return syllables of noise, without a voice."""
     return 0.03 * np.convolve(noise(2), np.ones(3) / 3, "same") * (1 + np.sin(2 * np.pi * 4 * TIME))
 
 
 def voiced(pitch: np.ndarray, syllables: np.ndarray) -> np.ndarray:
-    """Pulses at a pitch (Hz) through two resonances, as loud as `syllables`."""
+    """Return pulses at a pitch (Hz) through two resonances, with the envelope `syllables`."""
     phase = 2 * np.pi * np.cumsum(pitch) / RATE
     source = sum(np.sin(k * phase) / k for k in range(1, 15))
     formants = sum(
@@ -120,13 +120,13 @@ def masked() -> np.ndarray:
 
 
 def from_the_side() -> np.ndarray:
-    """As if it had turned away: one half is narrow."""
+    """Return a face in profile: one half is compressed."""
     face = person()
     return np.hstack([cv2.resize(face[:, :48], (78, 96)), cv2.resize(face[:, 48:], (18, 96))])
 
 
 def photo() -> np.ndarray:
-    """Printed and filmed: pale, slanted, blurred."""
+    """Return a printed and filmed photograph: pale, slanted, blurred."""
     slanted = cv2.warpAffine(person(), np.float32([[1, 0.2, -8], [0.05, 1, 0]]), (96, 96))
     return cv2.GaussianBlur((slanted * 0.4 + 130).astype(np.uint8), (5, 5), 0)
 

@@ -1,4 +1,4 @@
-"""Broken, missing and strange modalities, through the whole recognizer and pipeline."""
+"""Broken, missing and unusual modalities, in the whole recognizer and pipeline."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from erc_ros.values.why import Distrust
 
 @pytest.fixture(scope="module")
 def stuck(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle whose voice is angry with confidence 1, whatever is said."""
+    """A bundle whose voice part always reports anger with confidence 1."""
     return write_late_bundle(tmp_path_factory.mktemp("models") / "stuck", is_stuck=True)
 
 
@@ -32,7 +32,7 @@ def stuck(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recognizer(
     stuck: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[EmotionRecognizer]:
-    """With a late fusion, and with a joint fusion that is run for each subset of modalities."""
+    """A recognizer with late fusion, or with joint fusion that runs for each modality subset."""
     joint = with_section(write_tiny_bundle_3(tmp_path / "joint"))
     with EmotionRecognizer(load_bundle(stuck if request.param == "product" else joint)) as opened:
         yield opened
@@ -136,7 +136,7 @@ def test_a_face_that_comes_and_goes_keeps_its_reliability_while_it_is_away(
 
 
 def test_two_conversations_in_turn_learn_what_one_learns(recognizer: EmotionRecognizer) -> None:
-    """The state belongs to the devices. Without history the words are the same in both."""
+    """The state belongs to the devices. Without history, the text estimates are the same."""
     with EmotionRecognizer(recognizer.bundle) as other:
         for number in range(20):
             said = utterance(number)

@@ -30,7 +30,7 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 
 
 def seal(folder: Path) -> None:
-    """Correct size and hash of every file, so that only what is inside is wrong."""
+    """Update size and hash of every file, so that only its content is wrong."""
 
     def change(manifest: dict[str, Any]) -> None:
         for name, entry in manifest["files"].items():

@@ -1,4 +1,4 @@
-"""The factor on the confidence: the answer stays, the rest shares what is left."""
+"""Confidence factors: the most probable label does not change, the others share the rest."""
 
 from __future__ import annotations
 

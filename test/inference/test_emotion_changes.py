@@ -1,4 +1,4 @@
-"""A label begins and ends at different probabilities, and who has left is forgotten."""
+"""Labels begin and end at different probabilities, and absent people are removed."""
 
 from __future__ import annotations
 

@@ -198,7 +198,7 @@ def test_history_counts_until_the_conversation_changes(recognizer: EmotionRecogn
 
 
 def test_no_two_work_in_the_text_encoder_at_once(recognizer: EmotionRecognizer) -> None:
-    """Utterances without text come at once after each other, while the first is caught up with."""
+    """Utterances without text follow each other, while the first `catch_up` runs."""
     encoder = recognizer._text
     catch_up, inside, met = encoder.catch_up, threading.Lock(), threading.Event()
 
@@ -207,7 +207,7 @@ def test_no_two_work_in_the_text_encoder_at_once(recognizer: EmotionRecognizer) 
             met.set()
             return
         try:
-            met.wait(0.05)  # somebody else may come meanwhile
+            met.wait(0.05)  # another speaker may follow
             catch_up()
         finally:
             inside.release()
@@ -238,7 +238,7 @@ def correction(*ids: str, after: str, conversation_id: str = "c") -> SpeakerCorr
 
 
 def talk(count: int, **changes: str) -> list[Utterance]:
-    """Two people in turn, with few words; `changes` names other speakers, as u3="0"."""
+    """Return utterances of two alternating people; `changes` has other speakers, as u3="0"."""
     said = [utterance(number, text=f"{number}") for number in range(count)]
     return [replace(u, speaker_id=changes.get(u.utterance_id, u.speaker_id)) for u in said]
 
@@ -307,7 +307,7 @@ def test_a_correction_costs_no_more_than_the_history(recognizer: EmotionRecogniz
 
 
 def test_only_the_last_utterances_count(bundle: Bundle) -> None:
-    # Sound only (a text embedding also carries its own history), and speakers unknown (their
+    # Audio only (a text embedding also depends on the history), and speakers unknown (their
     # numbers are given over the whole conversation).
     context = bundle.fusion.context
     said = [utterance(n, text="", faces=(), speaker_id="") for n in range(context + 5)]
@@ -388,7 +388,7 @@ def test_warming_up_remembers_nothing(bundle: Bundle) -> None:
     )
 )
 def test_the_answers_depend_only_on_what_was_said(bundle: Bundle, talk: list[Any]) -> None:
-    """Any mix of modalities, speakers, conversations and drafts: the same answers again."""
+    """Any mix of modalities, speakers, conversations and drafts gives the same estimates again."""
     said = [
         utterance(
             number,

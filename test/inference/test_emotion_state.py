@@ -1,4 +1,4 @@
-"""A person's state: fades, is corrected, and never claims to know more than it was told."""
+"""Emotion state of a person: decay, corrections, and uncertainty."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_what_was_long_ago_is_not_known_any_more() -> None:
 def test_half_the_evidence_after_the_half_life() -> None:
     known = states(half_life=20.0, prior=1.0)
     known.feed(estimate(1, (0.0, 1.0, 0.0), end=0.0))
-    state = known.of(ANNA, seconds(20.0))  # evidence 0.5 beside a prior of 1
+    state = known.of(ANNA, seconds(20.0))  # evidence 0.5 with a prior of 1
     assert state.uncertainty == pytest.approx(1 / 1.5)
     assert state.probabilities == pytest.approx([(1 / 3) / 1.5, (1 / 3 + 0.5) / 1.5, (1 / 3) / 1.5])
 

@@ -1,4 +1,4 @@
-"""Every kind of part that a bundle of format 3 can have: read, refused where wrong, and run."""
+"""Every kind of part of a bundle in format 3: reading, errors, and running."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_corrected_speaker_is_read_anew(kinds: Kinds, tmp_path: Path) -> None:
             recognizer.feed(each)
         assert recognizer.correct(SpeakerCorrected("c", ("u1",), 0, 0, "1", "0")) == 1
         estimate = recognizer.feed(said[2])
-    # Speaker "1" keeps its number, so "0" is the same in both and nobody else speaks afterwards.
+    # Speaker "1" keeps its index, so "0" is the same in both, and there is no other speaker later.
     np.testing.assert_allclose(estimate.probabilities, expected.probabilities, atol=1e-5)
 
 
@@ -186,7 +186,7 @@ def test_a_set_of_modalities_may_have_a_factor_on_the_confidence_of_each_label(
     assert surer.probabilities.sum() == pytest.approx(1, abs=1e-6)
     np.testing.assert_array_equal(
         answer("", visual=factors).probabilities, plain.probabilities
-    )  # of another set of senses
+    )  # of another set of modalities
     with_text = answer("Well, who would have thought that?")
     assert (
         with_text.confidence

@@ -1,4 +1,4 @@
-"""The running estimate of how far voice and face can be relied on."""
+"""Online estimation of the reliability of voice and face."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def run(
     seed: int = 0,
     config: ReliabilityConfig = CONFIG,
 ) -> tuple[State, np.ndarray, np.ndarray]:
-    """The state after `count` utterances with words and voice; labels and predictions."""
+    """Return the state after `count` utterances with words and voice."""
     rng = np.random.default_rng(seed)
     state = initial_state(config) if state is None else state
     labels, predicted = [], []
@@ -165,7 +165,7 @@ def with_all(
 
 
 def first_words(voice: int, face: int, sure: float = 0.92) -> int:
-    """What the first utterance of a pipeline is: neutral words, and these two emotions."""
+    """Return the label of the first utterance: neutral words, and these two emotions."""
     return with_all(PAIRED, initial_state(PAIRED), sharp(0, sure), voice, face)[1]
 
 
@@ -269,7 +269,7 @@ def test_a_million_certain_contradictions_stay_finite(face: int) -> None:
     np.testing.assert_allclose(outcome.probabilities.sum(-1), 1)
 
 
-# --- through the recogniser ---
+# --- in the emotion recognizer ---
 
 SECTION: dict[str, Any] = {
     "prior": list(PRIOR),

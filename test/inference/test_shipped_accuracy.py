@@ -1,8 +1,8 @@
-"""The shipped bundle is as good as it was, on a fixed part of the data, where that is (ERC_DATA).
+"""Accuracy of the shipped bundle on a fixed part of the data (needs ERC_DATA).
 
-A guard against broken weights, preprocessing or runtimes, and **no evaluation**: the audio part was
-trained on the clips that are asked for here, and the utterances are few. docs/results/index.md has
-the figures that say how good it is.
+This is a check against damaged weights, preprocessing or runtimes, and **not an evaluation**: the
+audio part was trained on these clips, and there are few utterances. See docs/results/index.md for
+the accuracy.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def recognizer() -> Iterator[EmotionRecognizer]:
 
 
 def predicted(recognizer: EmotionRecognizer, utterances: Iterable[Utterance]) -> list[int]:
-    """The label's number for each; a new conversation forgets the one before."""
+    """Return the label index of each utterance; a new conversation begins with an empty history."""
     assert tuple(recognizer.bundle.labels) == LABELS
     assert recognizer.bundle.version == VERSION, "measure the figures of this file again"
     return [LABELS.index(recognizer.feed(utterance).label) for utterance in utterances]
@@ -49,7 +49,7 @@ def predicted(recognizer: EmotionRecognizer, utterances: Iterable[Utterance]) ->
 
 @pytest.mark.data
 def test_text_alone(recognizer: EmotionRecognizer) -> None:
-    """The first 40 dialogues of MELD's dev part, in their order, with their history."""
+    """The first 40 dialogues of MELD dev in order, with history."""
     need("meld_annotations")
     truth, utterances = [], []
     for conversation in read_split(find("meld"), DATA, "dev").conversations[:40]:
@@ -72,7 +72,7 @@ def test_text_alone(recognizer: EmotionRecognizer) -> None:
 
 @pytest.mark.data
 def test_sound_alone(recognizer: EmotionRecognizer) -> None:
-    """Every eighth clip of RAVDESS and EmoDB, each a conversation of its own: training data."""
+    """Every eighth clip of RAVDESS and EmoDB, each in a new conversation: training data."""
     truth, utterances = [], []
     for corpus, folder in (("ravdess", "ravdess_speech_16k"), ("emodb", "emodb")):
         need(folder)
@@ -96,7 +96,7 @@ def test_sound_alone(recognizer: EmotionRecognizer) -> None:
 
 @pytest.mark.data
 def test_faces_alone(recognizer: EmotionRecognizer) -> None:
-    """Every tenth image of FER+'s test part without near-duplicates of training images."""
+    """Every tenth image of FER+ test without near-duplicates of training images."""
     need("fer2013plus")
     faces = ferplus.load(DATA / "fer2013plus").test
     labels = [LABELS.index(ferplus.TO_MELD[name]) for name in ferplus.CLASSES]

@@ -1,9 +1,9 @@
-"""What the shipped bundle answers to a fixed conversation, as it answered when this was written.
+"""Estimates of the shipped bundle for a fixed conversation, compared with stored ones.
 
-Changes that only make it faster must leave every number as it is. Processors and versions of
-ONNX Runtime round int8 differently (0.015 in a probability between 1.23 and 1.31), so elsewhere
-than where the answers were written more is allowed. To write them anew, after a change that is
-meant to change them: `PYTHONPATH=. python test/inference/test_shipped_answers.py`.
+Optimizations must not change the numbers. Processors and versions of ONNX Runtime round int8
+differently (0.015 in a probability between 1.23 and 1.31), so the tolerance is larger on other
+computers than the one that wrote them. To write them again after an intended change: `PYTHONPATH=.
+python test/inference/test_shipped_answers.py`.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ I always say hm.
 
 
 def conversation() -> Iterator[Utterance]:
-    """50 utterances in 9 conversations: with and without sound and faces, two or three speakers."""
+    """Return 50 utterances in 9 conversations, with and without audio and faces."""
     noise = np.random.default_rng(0)
     number = 0
     for group, lines in enumerate(CONVERSATIONS.strip().split("\n\n")):
@@ -119,7 +119,7 @@ def conversation() -> Iterator[Utterance]:
 
 
 def answers() -> list[dict[str, Any]]:
-    """Every utterance's probabilities and weights; drafts and corrections in between."""
+    """Return the probabilities and weights of every utterance, with drafts and corrections."""
     rows = []
     with EmotionRecognizer(load_bundle(BUNDLE)) as recognizer:
         for number, utterance in enumerate(conversation()):
@@ -144,7 +144,7 @@ def answers() -> list[dict[str, Any]]:
 
 
 def machine() -> list[str]:
-    """The processor with its features, and ONNX Runtime."""
+    """Return the processor with its features, and the version of ONNX Runtime."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else []
     first: dict[str, str] = {}
     for line in lines:

@@ -1,4 +1,4 @@
-"""The reader with its memory answers as one that reads everything anew."""
+"""The text encoder with a cache gives the same embeddings as one that encodes the whole window."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def prompt(bundle: Bundle) -> TextPrompt:
 
 
 class Counting:
-    """A network that knows how many tokens it was given."""
+    """A network that counts the tokens of its input."""
 
     def __init__(self, network: Network) -> None:
         self.network, self.tokens = network, 0

@@ -1,4 +1,4 @@
-"""A voice beside what the same speaker sounded like before: causal, bounded, corrected, reset."""
+"""Speaker-relative voice input: causal, bounded, corrected, reset."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def heard_by_the_part(recognizer: EmotionRecognizer, *said: Utterance) -> list[int]:
-    """How many earlier utterances the part saw beside each."""
+    """Return the number of earlier utterances in each input of the part."""
     counts: list[int] = []
 
     def look(file: Path, inputs: Any) -> None:
@@ -139,7 +139,9 @@ def test_drafts_nobody_and_other_conversations_do_not_count(folder: Path) -> Non
         draft = utterance(0, "0", is_final=False)
         nobody = utterance(1, "")
         first = utterance(2, "0")
-        again = replace(first, text="well, well")  # corrected: what it said itself is not before it
+        again = replace(
+            first, text="well, well"
+        )  # corrected: its own earlier utterance is not used
         elsewhere = utterance(3, "0", conversation_id="d")
         assert heard_by_the_part(recognizer, draft, nobody, first, again, elsewhere) == [0] * 5
 

@@ -13,7 +13,7 @@ from erc_ros.metrics.classification import calibration_error, softmax
 
 
 def overconfident(temperature: float, count: int = 4000) -> tuple[np.ndarray, np.ndarray]:
-    """Logits that are `temperature` times too large for how often they are right."""
+    """Return logits that are `temperature` times too large for their accuracy."""
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(count, 5)) * 1.5
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -70,7 +70,7 @@ def test_calibration_repairs_confidence_and_keeps_the_labels() -> None:
 
 
 def answered(share: float, label: int, confidence: float, count: int) -> tuple[np.ndarray, ...]:
-    """`count` answers `label` with this confidence; `share` of them are right."""
+    """Return `count` predictions of `label` with a confidence; `share` of them are right."""
     p = np.full((count, 3), (1 - confidence) / 2)
     p[:, label] = confidence
     return p, np.where(np.arange(count) < share * count, label, (label + 1) % 3)

@@ -1,4 +1,4 @@
-"""Metrics against numbers worked out by hand, and against scikit-learn where it is installed."""
+"""Metrics compared with values computed by hand, and with scikit-learn if installed."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_agrees_with_scikit_learn(rows: list[tuple[int, int]]) -> None:
 
 
 def test_calibration_error_worked_out_by_hand() -> None:
-    # Two answers at 0.9 (one right), two at 0.6 (both right): (|1 - 1.8| + |2 - 1.2|) / 4
+    # Two predictions at 0.9 (one right), two at 0.6 (both right): (|1 - 1.8| + |2 - 1.2|) / 4
     p = [[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]]
     assert metrics.calibration_error([0, 1, 1, 1], p, bins=10) == pytest.approx(0.4)
 
@@ -84,7 +84,7 @@ def test_sure_and_right_is_calibrated() -> None:
 
 
 def test_one_vs_all_by_hand() -> None:
-    """Classes 0, 1, 2 against the rest: 1, 2 and 1 of 6 wrong; F1 of either side by its support."""
+    """Classes 0, 1, 2 against the rest: 1, 2 and 1 of 6 wrong; F1 of both sides by support."""
     assert one_vs_all("accuracy", TRUTH, PREDICTED, 3) == pytest.approx((5 + 4 + 5) / 18)
     sides = [(3, 0.8, 6 / 7), (2, 0.5, 6 / 8), (1, 2 / 3, 8 / 9)]  # support, F1, F1 of the rest
     expected = np.mean([(n * f1 + (6 - n) * rest) / 6 for n, f1, rest in sides])
@@ -118,7 +118,7 @@ NAMES = ("a", "b", "c")
 
 
 def guesses(n: int, seeds: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    """Labels (N,) and probabilities (S, N, 3) that are right more often than not."""
+    """Return labels (N,) and probabilities (S, N, 3) that are right in most cases."""
     truth = RNG.integers(0, 3, n)
     p = RNG.dirichlet((1, 1, 1), (seeds, n)) + 0.7 * np.eye(3)[truth]
     return truth, p / p.sum(axis=-1, keepdims=True)

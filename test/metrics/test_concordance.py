@@ -1,4 +1,4 @@
-"""Agreement of numbers, by hand."""
+"""Concordance correlation, with values computed by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors of two classifiers, by cases that can be counted by hand."""
+"""Joint errors of two classifiers, with cases counted by hand."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_errors_are_counted_as_they_fall() -> None:
 
 
 def test_what_depends_on_the_label_alone_is_no_dependence_within_it() -> None:
-    """A hard and an easy label make right answers go together, though clips are independent."""
+    """An easy and a difficult label correlate the errors, although clips are independent."""
     rng = np.random.default_rng(0)
     truth = np.repeat([0, 1], 20_000)
     share = np.where(truth == 0, 0.9, 0.2)

@@ -1,4 +1,4 @@
-"""Pictures are tested by reading back what was drawn."""
+"""Figures are tested by reading back the drawn data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Risk against coverage, by hand."""
+"""Risk-coverage curve, with values computed by hand."""
 
 from __future__ import annotations
 

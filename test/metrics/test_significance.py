@@ -12,7 +12,7 @@ CONVERSATIONS = np.repeat(np.arange(30), 20) * 20  # numbered by their first row
 
 
 def guess(right: float, seeds: int = 2) -> np.ndarray:
-    """Predictions (S, N), right that often."""
+    """Return predictions (S, N) with this accuracy."""
     rng = np.random.default_rng(int(100 * right))
     wrong = rng.integers(0, 3, (seeds, len(TRUTH)))
     return np.where(rng.random((seeds, len(TRUTH))) < right, TRUTH, wrong)

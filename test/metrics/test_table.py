@@ -1,4 +1,4 @@
-"""Figures as text."""
+"""Formatting of results as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors of time against cases counted by hand, and against pyannote.metrics."""
+"""Identification errors compared with cases counted by hand, and with pyannote.metrics."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_by_hand_without_collar() -> None:
 def test_by_hand_with_collar() -> None:
     reference = [span(0, 10, "joy"), span(10, 20, "anger")]
     hypothesis = [span(0, 10.3, "joy"), span(10.3, 20, "anger")]
-    # left out: 0 to 0.25, 9.75 to 10.25, 19.75 to 20; confused: 10.25 to 10.3
+    # excluded: 0 to 0.25, 9.75 to 10.25, 19.75 to 20; confused: 10.25 to 10.3
     errors = identification_errors(reference, hypothesis, [(0, 20 * S)], S // 4)
     assert errors == Errors(19 * S, 0, 0, S // 20)
 

@@ -1,4 +1,4 @@
-"""Word error rates against cases counted by hand, and against meeteval."""
+"""Word error rates compared with cases counted by hand, and with meeteval."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_cpwer_by_hand() -> None:
     swapped = {"0": ["fine", "thank", "you"], "1": ["how", "are", "you"]}
     # 1 is Anna without an error; 0 is Ben with "thank" for "thanks" and "you" too many
     assert cp_errors(reference, swapped) == WordErrors(2, 5)
-    # who found one speaker only: Anna's three words and Ben's two, one of them left out
+    # one speaker only: Anna's three words and two of Ben, with one deletion
     assert cp_errors(reference, {"0": ["how", "are", "you", "fine", "thanks"]}) == WordErrors(4, 5)
     assert cp_errors(reference, {}) == WordErrors(5, 5)
     assert cp_errors({}, {"0": ["a"]}) == WordErrors(1, 0)
@@ -62,7 +62,7 @@ def test_tcpwer_does_not_take_a_word_for_one_of_another_time() -> None:
     in_time = {"0": [TimedWord("yes", 0, S), TimedWord("no", 19 * S, 20 * S)]}
     late = {"0": [TimedWord("yes", 0, S), TimedWord("no", 40 * S, 41 * S)]}
     assert tcp_errors(reference, in_time) == WordErrors(0, 2)
-    assert tcp_errors(reference, late) == WordErrors(2, 2)  # left out, and inserted
+    assert tcp_errors(reference, late) == WordErrors(2, 2)  # deletion, and insertion
 
 
 def test_times_of_words_by_their_letters() -> None:

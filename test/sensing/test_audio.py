@@ -1,4 +1,4 @@
-"""The microphone: what is heard, when, and what is said about everything that was wrong."""
+"""Microphone stream: samples, times, and reports of errors."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def chunks(sound: NDArray[np.float32], length: int) -> list[NDArray[np.float32]]
 def play(
     stream: AudioStream, sound: NDArray[np.float32], start: int, rate: int = RATE, length: int = 320
 ) -> list[AudioEvent]:
-    """Perfectly stamped chunks of `length` samples."""
+    """Return correctly stamped chunks of `length` samples."""
     events: list[AudioEvent] = []
     for number, chunk in enumerate(chunks(sound, length)):
         events += stream.feed(chunk, start + number * length * NS // rate, rate)
@@ -70,7 +70,7 @@ def others(events: list[AudioEvent]) -> list[AudioEvent]:
 
 
 def times(events: list[AudioEvent]) -> NDArray[np.int64]:
-    """The time of every sample."""
+    """Return the time of every sample."""
     parts = [
         event.start + np.arange(len(event.samples), dtype=np.int64) * NS // RATE
         for event in events
@@ -195,7 +195,7 @@ def test_an_array_with_other_channels_than_its_format_is_refused() -> None:
     stereo, default = np.zeros((3, 2), np.int16), AudioFormat(RATE, 1, "S16LE")
     with pytest.raises(ValueError, match="2 channels"):
         format_of(stereo, AudioFormat(RATE, 1, "S16LE"), default)
-    flat = np.zeros(6, np.int16)  # interleaved: the format tells how many
+    flat = np.zeros(6, np.int16)  # interleaved: the format has the number
     assert format_of(flat, AudioFormat(8_000, 3, "F32LE"), default) == AudioFormat(
         8_000, 3, "S16LE"
     )
@@ -351,7 +351,7 @@ def test_a_long_gap_is_reported_and_a_new_line_begins(rate: int) -> None:
     place = events.index(others(events)[0])
     assert len(sound_of(events[:place])) == len(sound_of(events[place:])) == 6_400
     assert events[0].start == T0 and events[place + 1].start == T0 + 4 * NS  # type: ignore[union-attr]
-    # the resampler kept nothing of the sound before
+    # the resampler has no samples from before
     np.testing.assert_array_equal(sound_of(events[:place]), sound_of(events[place:]))
 
 
@@ -510,7 +510,7 @@ def test_a_driver_whose_stamps_stand_still_is_counted() -> None:
 @given(st.lists(st.tuples(st.integers(1, 3_000), st.integers(-(10**10), 10**12)), max_size=60))
 @settings(deadline=None)
 def test_no_stamps_whatever_lose_sound_unseen(fed: list[tuple[int, int]]) -> None:
-    """Every sample that went in comes out, or is in an Overlap; nothing raises, little is held."""
+    """Every input sample is returned, or is in an Overlap; few samples are buffered."""
     stream, sent, events = AudioStream(), 0, []
     for number, (length, stamp) in enumerate(fed):
         chunk = np.full((length, 1), (number + 1) / 100, np.float32)
@@ -703,7 +703,7 @@ def test_two_microphones_without_a_frame_are_told_by_their_stamps(
     assert seconds_of(events) >= 0.6 * count
     assert {e.start for e in events if isinstance(e, SecondMicrophone)} <= stamps
     tail = sound_of(events)[-2 * RATE :]
-    assert np.abs(tail).std() > 0.05  # it is the first one, not the second, that is heard
+    assert np.abs(tail).std() > 0.05  # the first one is used, not the second
 
 
 def test_chunks_that_come_twice_and_a_clock_that_stalls_are_no_second_microphone() -> None:

@@ -1,4 +1,4 @@
-"""The search for faces on a thread of its own: when a result takes effect."""
+"""Face detection on a thread of its own: when a result takes effect."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FACE = Box(20, 20, 60, 60)
 
 
 class Detector:
-    """Always finds the same face, once it may; remembers its threads."""
+    """Always detects the same face, after it is released; records its threads."""
 
     def __init__(self) -> None:
         self.may_find = threading.Event()

@@ -1,4 +1,4 @@
-"""Faces: found in a real picture, followed, cut out; the tracker on detections made by hand."""
+"""Face detection in a real image, tracking and cropping; the tracker with synthetic detections."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from erc_ros.sensing.images import ImageError
 from erc_ros.values.nanoseconds import NS, seconds
 
 ASTRONAUT = Path(__file__).parents[1] / "assets" / "astronaut.png"
-FACE = Box(54, 64, 100, 100)  # in that picture
+FACE = Box(54, 64, 100, 100)  # in that image
 T0 = 1_700_000_000 * NS
 MS = NS // 1000
 
@@ -47,7 +47,7 @@ def frame(image: NDArray[np.uint8], stamp: int = T0) -> Frame:
 
 
 def room(*corners: tuple[int, int]) -> NDArray[np.uint8]:
-    """640x480 gray wall with the astronaut's face at each corner."""
+    """Return a gray image of 640x480 with the face of the astronaut in each corner."""
     image = np.full((480, 640, 3), 120, np.uint8)
     for x, y in corners:
         image[y : y + 210, x : x + 210] = astronaut()
@@ -55,7 +55,7 @@ def room(*corners: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 class Script:
-    """A detector that sees what it is told, and remembers when it was asked."""
+    """A detector with given results that records its calls."""
 
     def __init__(self, *boxes: list[Box]) -> None:
         self.boxes, self.asked = list(boxes), list[int]()

@@ -1,4 +1,4 @@
-"""What is left out before the queue is exactly what the tracker would not have searched."""
+"""The frames excluded before the queue are exactly those that the tracker would not use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from erc_ros.values.nanoseconds import NS
 
 
 class Remembers:
-    """A detector that sees nothing and remembers when it was asked."""
+    """A detector that finds no face and records its calls."""
 
     def __init__(self) -> None:
         self.stamps: list[int] = []

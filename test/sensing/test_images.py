@@ -1,4 +1,4 @@
-"""Frames to arrays: every encoding against pixels made by hand, and every way to be wrong."""
+"""Image decoding: every encoding compared with synthetic pixels, and every error."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ BLUE, GREEN, RED = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 def frame(
     encoding: str, pixels: NDArray[np.generic], width: int, height: int, padding: int = 0
 ) -> Frame:
-    """pixels: (rows, bytes or words); `padding` bytes of 0xAA follow each row."""
+    """Return a frame of pixels (rows, bytes or words); `padding` bytes of 0xAA follow each row."""
     rows = pixels.reshape(pixels.shape[0], -1)
     raw = np.frombuffer(rows.tobytes(), np.uint8).reshape(len(rows), -1)
     data = np.full((len(rows), raw.shape[1] + padding), 0xAA, np.uint8)
@@ -63,7 +63,7 @@ def compressed(image: NDArray[np.uint8], encoding: str = "jpeg") -> bytes:
 
 
 def picture(height: int = 48, width: int = 64) -> NDArray[np.uint8]:
-    """Smooth, different in every channel, different on every side."""
+    """Return a smooth image that differs in every channel and on every side."""
     y, x = np.mgrid[0:height, 0:width]
     channels = (x * 255 // width, y * 255 // height, (x + y) * 127 // max(width, height))
     return np.stack(channels, axis=-1).astype(np.uint8)
@@ -201,7 +201,7 @@ def test_a_16_bit_png_comes_out_in_8_bits() -> None:
 def test_padding_is_never_seen(
     encoding: str, width: int, height: int, padding: int, seed: int
 ) -> None:
-    """Any size and step: the same image as without padding, whatever holds the bytes."""
+    """For any size and step, the image is the same as without padding, in any buffer type."""
     width, height = 2 * width, 2 * height
     rows = height * 3 // 2 if encoding.startswith("nv") else height
     rng = np.random.default_rng(seed)
@@ -303,7 +303,7 @@ def test_a_compressed_image_cut_anywhere_is_refused(encoding: str) -> None:
 
 
 def test_a_thumbnail_does_not_hide_that_a_jpeg_is_cut() -> None:
-    """An EXIF thumbnail is a JPEG of its own, with an end marker, in the header."""
+    """An EXIF thumbnail is a JPEG with its own end marker in the header."""
     data = compressed(picture(480, 640))
     thumbnail = compressed(picture())
     segment = b"\xff\xe1" + (len(thumbnail) + 8).to_bytes(2, "big") + b"Exif\0\0" + thumbnail

@@ -1,4 +1,4 @@
-"""A microphone topic: formats told late, never or by every message, and devices that change."""
+"""A microphone topic: late, missing or per-message formats, and replaced devices."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ STEREO = AudioFormat(48_000, 2, "F32LE")
 
 
 def chunk(number: int, data: bytes = bytes(3200), format: AudioFormat | None = None) -> AudioChunk:
-    """The n-th tenth of a second."""
+    """Return the n-th tenth of a second."""
     at = T0 + number * NS // 10
     return AudioChunk(data, at, at, "", format)
 
 
 def heard(events: list[MicrophoneEvent]) -> int:
-    """Samples at 16 kHz."""
+    """Return the samples at 16 kHz."""
     return sum(len(event.samples) for event in events if isinstance(event, AudioSamples))
 
 

@@ -1,4 +1,4 @@
-"""SECURITY.md shows every bound on what comes from outside, with its value."""
+"""SECURITY.md contains every limit of untrusted input with its value."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SECURITY = Path(__file__).parents[2] / "SECURITY.md"
 
 
 def table() -> str:
-    """The rows as they should be, from the module's own lines and comments."""
+    """Return the expected rows, from the lines and comments of the module."""
     rows = []
     for line in Path(bounds.__file__).read_text(encoding="utf-8").splitlines():
         if match := re.fullmatch(r"([A-Z_]+) = [^#]+(?:# (.*))?", line):

@@ -1,4 +1,4 @@
-"""Where the package is used decides from what emotions may be estimated."""
+"""The deployment context determines from which modalities emotions may be estimated."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def test_the_text_of_an_error_of_this_package_is_logged() -> None:
 
 def test_only_the_class_of_an_error_decides_not_where_it_was_raised() -> None:
     class CameraError(ErcValueError):
-        """Of a plug-in: neither raised in a file of this package, nor by its bytecode."""
+        """An error of a plug-in, not raised in a file of this package."""
 
     def fail() -> None:
         raise CameraError("camera 3 is missing")

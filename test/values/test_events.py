@@ -1,4 +1,4 @@
-"""What a listener reports: values that cannot change and that compare by content."""
+"""Events: frozen values that compare by content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written is written completely or not at all."""
+"""Files are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def full(*_: object) -> None:
 
 @pytest.fixture
 def umask() -> Iterator[None]:
-    """The group may read, others may not."""
+    """Set a umask with which the group may read and others may not."""
     before = os.umask(0o027)
     yield
     os.umask(before)

@@ -14,7 +14,7 @@ PACKAGES = ("values", "sensing", "dialogue", "encoders", "inference", "pipeline"
 
 
 def configs() -> Iterator[type]:
-    """Every dataclass of the runtime's modules."""
+    """Yield every dataclass of the runtime modules."""
     names = [f"erc_ros.{name}" for name in PACKAGES]
     for name in names:
         module = importlib.import_module(name)

@@ -1,4 +1,4 @@
-"""A setting is declared once; its checks, names and errors follow from that."""
+"""Settings: checks, names and errors from one declaration."""
 
 from __future__ import annotations
 

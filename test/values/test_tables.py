@@ -1,4 +1,4 @@
-"""Dataclasses from tables: what is wrong is refused, and named."""
+"""Dataclasses from mappings: wrong values are rejected with their name."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_table_becomes_a_dataclass() -> None:
 
 
 def test_a_number_that_yaml_takes_for_text_is_a_number() -> None:
-    """YAML 1.1 wants a point in 1.0e-4; the writer of 1e-4 meant the number."""
+    """YAML 1.1 requires a decimal point, as in 1.0e-4, but 1e-4 is meant as a number."""
     assert build(Whole, parse_table(b"{epochs: 1, rate: 1e-4}", "r"), "").rate == 1e-4
 
 

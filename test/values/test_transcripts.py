@@ -1,4 +1,4 @@
-"""Transcripts: which of their times counts, and times that are refused."""
+"""Transcripts: precedence of their times, and invalid times."""
 
 from __future__ import annotations
 

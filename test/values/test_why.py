@@ -1,4 +1,4 @@
-"""Why an estimate is as it is: sentences for people, fields of messages."""
+"""Explanations of estimates: sentences, and fields of messages."""
 
 from __future__ import annotations
 

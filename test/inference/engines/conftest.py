@@ -11,10 +11,10 @@ __all__ = ["engines", "stand_in_driver", "tensorrt"]
 
 @pytest.fixture(autouse=True)
 def own_engines(engines: Path) -> None:
-    """No test here sees another's."""
+    """Give each test a separate folder of engines."""
 
 
 @pytest.fixture()
 def folder(tiny_folder: Path, tmp_path: Path) -> Path:
-    """A bundle of one's own."""
+    """A bundle for one test, which may change it."""
     return Path(shutil.copytree(tiny_folder, tmp_path / "bundle"))

@@ -1,4 +1,4 @@
-"""Engines built while other networks run; TensorRT and the GPU are stand-ins."""
+"""Engines built while other networks run, with stand-ins for TensorRT and the GPU."""
 
 from __future__ import annotations
 

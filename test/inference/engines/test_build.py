@@ -39,7 +39,7 @@ def same_answers(folder: Path, device: str) -> None:
 
 
 def form_for_tensorrt(folder: Path) -> Path:
-    """A form in the bundle's folder `tensorrt`, here of the same networks."""
+    """Write a variant in the bundle's folder `tensorrt`, with the same networks."""
     form = Path(shutil.copytree(folder, folder / "tensorrt"))
     manifest = yaml.safe_load((form / "bundle.yaml").read_text())
     manifest.pop("files")
@@ -306,7 +306,9 @@ def test_an_engine_whose_answers_are_wrong_is_not_kept(
     failed = build(folder)
     assert len(failed) == 4 and all("differ from ONNX Runtime's" in text for text in failed)
     assert not list(store.folder_of(folder / "text.onnx").glob("*.tensorrt.engine"))
-    assert "differ from" in open_network(folder / "text.onnx", "auto").note  # nobody tries again
+    assert (
+        "differ from" in open_network(folder / "text.onnx", "auto").note
+    )  # the build is not repeated
 
 
 def test_an_engine_that_onnx_runtime_outruns_is_not_kept(

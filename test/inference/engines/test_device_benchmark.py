@@ -1,4 +1,4 @@
-"""`python -m benchmarks.devices --all` on a machine with stand-ins for a GPU and TensorRT."""
+"""`python -m benchmarks.devices --all` with stand-ins for a GPU and TensorRT."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Provider(ort.InferenceSession):
 
 @pytest.fixture()
 def measured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run `--all` for a tiny bundle; the rows by device."""
+    """Run `--all` for a tiny bundle and return the rows by device."""
     monkeypatch.setattr(devices, "SHIPPED", (str(folder),))
 
     def run(out: Path, *options: str) -> dict[str, dict[str, Any]]:
@@ -79,7 +79,7 @@ def test_a_machine_without_gpu_reports_why_and_no_row_starts_after_the_time(
 
 
 def test_the_generated_conversation_has_many_sizes_also_for_a_fusion_without_context() -> None:
-    """The engines of such a bundle would be checked on a single size."""
+    """Otherwise the engines of such a bundle would be checked with a single size."""
     bundle = load_bundle(model_folder("edge-small"))
     assert bundle.fusion.context == 1
     assert len({len(utterance.audio) for utterance in conversation(bundle)}) == 16

@@ -29,7 +29,7 @@ def small(text: str, opset: int = 17, **initializers: Any) -> onnx.ModelProto:
 
 
 def quantized(**changes: Any) -> onnx.ModelProto:
-    """x -> Q -> DQ -> MatMul with int8 weights, one scale per output channel; all is well."""
+    """Return x -> Q -> DQ -> MatMul with int8 weights, one scale per output channel; valid."""
     parts: dict[str, Any] = {
         "s": np.float32(0.05),
         "z": np.int8(0),
@@ -50,7 +50,7 @@ def quantized(**changes: Any) -> onnx.ModelProto:
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Text encoder, face and audio networks and a fusion head as training exports them, float."""
+    """Return text, face, audio and fusion networks as exported by the training."""
     torch = pytest.importorskip("torch")
     from erc_ros.training.encoders.audio.model import AudioNetwork, AudioNetworkConfig
     from erc_ros.training.encoders.text.export import export
@@ -70,7 +70,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def shapes_of(model: onnx.ModelProto, bundle_folder: Path) -> list[dict[str, tuple[int, ...]]]:
-    """The smallest, typical and largest shapes of every profile."""
+    """Return the minimum, typical and maximum shapes of every profile."""
     shapes = profiles(graph.axes(model), ranges(load_bundle(bundle_folder)), "model")
     return [{name: s[which] for name, s in p.items()} for p in shapes for which in range(3)]
 
@@ -349,7 +349,7 @@ def test_a_product_of_dynamic_int8_becomes_float_with_the_same_weights(
     assert graph.problems(onnx.load(str(tmp_path / "int8.onnx")))
     assert graph.problems(loaded) == [] and [n.op_type for n in loaded.graph.node] == ["MatMul"]
     x = rng.normal(0, 1, (8, 64)).astype(np.float32)
-    x[:, 0] = 300  # int8 activations lose the others beside it
+    x[:, 0] = 300  # int8 activations remove the other values
     output = on_cpu(loaded.SerializeToString())({"x": x})["y"]
     step = np.ptp(weights) / 254
     np.testing.assert_allclose(output, x @ weights, atol=np.abs(x).sum(axis=1).max() * step)
@@ -420,7 +420,7 @@ def test_int8_weights_alone_are_multiplied_by_float_activations_where_that_is_as
         s=scales,
     )
     x = rng.normal(0, 1, (8, 64)).astype(np.float32)
-    x[:, 0] = 300  # int8 activations would lose the others beside it
+    x[:, 0] = 300  # int8 activations would remove the other values
     output = on_cpu(model.SerializeToString(), as_written=True)({"x": x})["y"]
     np.testing.assert_allclose(output, x @ (weights * scales), rtol=1e-4, atol=1e-3)
 

@@ -68,7 +68,7 @@ def test_an_axis_that_nobody_knows_is_named_with_the_way_out(axis: str | None) -
 
 
 def test_whatever_the_recogniser_asks_has_a_profile(tiny_folder: Path) -> None:
-    """Also at full size, with nothing known before, and with modalities left out."""
+    """The calls include full size, no cached tokens, and missing modalities."""
     from erc_ros.inference.engines import graph
 
     bundle = load_bundle(tiny_folder)

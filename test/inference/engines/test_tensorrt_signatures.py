@@ -1,4 +1,4 @@
-"""What our code and its stand-in take for TensorRT's API, against three real versions of it."""
+"""Calls of TensorRT's API in the code and its stand-in, compared with three real versions."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ version = pytest.mark.parametrize("version", VERSIONS)
 
 @dataclass(frozen=True)
 class Use:
-    """A member that our code names. count: of positional arguments of a call; None: no call."""
+    """A member that the code uses. count: positional arguments of a call; None: no call."""
 
     kind: str
     member: str
@@ -83,7 +83,7 @@ def _used(node: ast.AST, call: ast.Call | None) -> Iterator[Use]:
 
 
 def fits(use: Use, api: dict[str, Any]) -> str:
-    """What is wrong with a use; "" if nothing is."""
+    """Return what is wrong with a use; "" if it is valid."""
     member: Any = api
     for name in (*use.kind.split("."), use.member):
         if name not in member:
