@@ -45,7 +45,7 @@ def test_an_unknown_command_is_named(capsys: pytest.CaptureFixture[str]) -> None
         ("fly", []),
     ],
 )
-def test_a_near_miss_is_answered_with_the_commands_that_may_be_meant(
+def test_a_misspelled_command_gets_suggestions(
     typed: str, meant: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([typed]) == 2

@@ -182,7 +182,7 @@ def test_an_error_of_the_system_is_a_line_of_any_command(
     )
 
 
-def test_somebody_who_has_read_enough_ends_it_without_a_word() -> None:
+def test_a_closed_pipe_ends_a_command_silently() -> None:
     line = f"{sys.executable} -m erc_ros.cli --help | head -c 1"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     assert done.stderr == ""

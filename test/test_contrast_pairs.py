@@ -36,7 +36,7 @@ def test_a_pair_with_one_emotion_is_refused(tmp_path: Path) -> None:
         read_pairs(file)
 
 
-def test_the_command_asks_the_shipped_bundle(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_uses_the_shipped_bundle(capsys: pytest.CaptureFixture[str]) -> None:
     main([])
     printed = capsys.readouterr().out
     figures = re.findall(
@@ -56,7 +56,7 @@ def test_the_command_asks_the_shipped_bundle(capsys: pytest.CaptureFixture[str])
     assert 50 < odds < 100  # chance is 50
 
 
-def test_the_figures_count_what_a_bundle_answers(
+def test_the_figures_count_the_estimates_of_a_bundle(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """By hand: the history has no effect on a sentence whose words express the emotion."""

@@ -58,7 +58,7 @@ def test_the_installation_page_has_every_extra_and_every_file_of_requirements() 
     assert set(re.findall(r"^\| `([\w.]+/?)` \|", versions, re.M)) == files
 
 
-def test_nothing_tells_to_install_what_no_index_has() -> None:
+def test_no_document_installs_a_package_that_no_index_has() -> None:
     """The package is not on PyPI: `pip install 'erc_ros[replay]'` fails."""
     named = [
         file for file in tracked() if file.endswith((".py", ".md")) and "CHANGELOG" not in file

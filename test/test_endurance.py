@@ -17,7 +17,7 @@ from fuzz.targets import Target, targets
 pytest.importorskip("espeakng_loader", reason="the extra [demo] is not installed")
 
 
-def test_all_of_a_conversation_through_the_core_is_answered_in_flat_memory(
+def test_every_text_gets_an_estimate_in_constant_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from bundles import write_tiny_bundle
@@ -31,7 +31,7 @@ def test_all_of_a_conversation_through_the_core_is_answered_in_flat_memory(
     assert (tmp_path / "memory.png").stat().st_size > 1000
 
 
-def test_a_run_that_is_ended_early_tells_how_long_it_was(
+def test_a_run_that_is_ended_early_reports_its_duration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from bundles import write_tiny_bundle
@@ -62,7 +62,7 @@ def parsers() -> Mapping[str, Target]:
     return targets()
 
 
-def test_what_was_found_is_mended_and_every_parser_stands_some_more(
+def test_former_findings_are_fixed_and_every_parser_survives_more_inputs(
     parsers: Mapping[str, Target],
 ) -> None:
     assert {folder.name for folder in run.CORPUS.iterdir()} <= {*parsers, "utterances"}

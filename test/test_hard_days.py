@@ -98,7 +98,7 @@ def check_whole(events: list[Event]) -> None:
 
 
 @pytest.mark.parametrize("back", [NS // 2, 16 * NS, 3600 * NS])
-def test_every_text_is_answered_when_all_clocks_go_back(pipeline: Pipeline, back: int) -> None:
+def test_every_text_gets_an_estimate_when_all_clocks_go_back(pipeline: Pipeline, back: int) -> None:
     events = conversation(pipeline, START)
     events += conversation(pipeline, START + 16 * NS - back)
     events += pipeline.flush()
@@ -107,7 +107,7 @@ def test_every_text_is_answered_when_all_clocks_go_back(pipeline: Pipeline, back
 
 
 @pytest.mark.parametrize("ahead", [-20 * NS, 20 * NS, 3600 * NS])
-def test_every_text_is_answered_when_the_microphone_s_clock_jumps(
+def test_every_text_gets_an_estimate_when_the_clock_of_the_microphone_jumps(
     pipeline: Pipeline, ahead: int
 ) -> None:
     events = conversation(pipeline, START)
@@ -129,7 +129,7 @@ def test_a_bag_that_is_played_in_a_loop_gives_the_same_in_every_round(pipeline: 
     assert len({*zip(conversations, ids, strict=True)}) == len(ids)
 
 
-def test_texts_are_answered_in_a_minute_without_a_microphone_and_sound_counts_again_after_it(
+def test_texts_get_estimates_without_a_microphone_and_audio_counts_again_after_it(
     pipeline: Pipeline,
 ) -> None:
     before = conversation(pipeline, START)
@@ -215,7 +215,7 @@ def test_a_replay_goes_on_when_its_log_s_disk_is_full(bundle: Path, tmp_path: Pa
     assert (tmp_path / "out" / "estimates.jsonl").read_text().count("\n") == 3
 
 
-def test_a_file_system_that_is_read_only_is_told_in_a_line(bundle: Path, tmp_path: Path) -> None:
+def test_a_read_only_file_system_is_reported_in_a_line(bundle: Path, tmp_path: Path) -> None:
     """Files cannot be created in /proc by any user."""
     pytest.importorskip("rosbags", reason="the extra [replay] is not installed")
     from erc_ros.replay.bag import BagWriter

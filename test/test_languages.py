@@ -85,7 +85,7 @@ def test_voice_and_face_go_on_without_the_text(tmp_path: Path) -> None:
     assert read.modalities == (True, True, False) and read.text_excluded == ""
 
 
-def test_tags_of_sounds_are_no_words_and_are_not_read(tmp_path: Path) -> None:
+def test_sound_tags_are_no_words_and_are_not_encoded(tmp_path: Path) -> None:
     def feed(recognizer: EmotionRecognizer, text: str) -> Estimate:
         return recognizer.feed(Utterance("c", "u", 0, NS, text))
 

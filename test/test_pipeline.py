@@ -157,7 +157,7 @@ def test_a_reset_begins_a_new_conversation(config: PipelineConfig) -> None:
     np.testing.assert_array_equal(first.probabilities, second.probabilities)
 
 
-def test_what_cannot_be_used_is_told_and_hurts_nothing_else(config: PipelineConfig) -> None:
+def test_unusable_input_is_reported_and_does_not_affect_others(config: PipelineConfig) -> None:
     frame = Frame(NS, "rgb9", 4, 4, 12, bytes(48))
     with Pipeline(config) as pipeline:
         odd = pipeline.feed(AudioChunk(b"123", NS, NS))
@@ -578,7 +578,7 @@ def test_another_microphone_has_its_own_frame() -> None:
     assert frames == ["", "left", "", "right"]
 
 
-def test_without_a_detector_no_picture_is_looked_at() -> None:
+def test_without_a_detector_no_image_is_decoded() -> None:
     perception = Perception(PerceptionConfig(speaker_model="none", face_detector="none"))
     broken = Frame(NS, "jpeg", 0, 0, 0, b"no picture at all")
     assert [*perception.feed(broken), *perception.flush()] == []
@@ -678,7 +678,7 @@ def test_what_the_robot_says_is_no_utterance_and_what_comes_after_is_one() -> No
     assert utterance.end / NS == pytest.approx(10, abs=0.2)
 
 
-def test_the_faces_of_the_last_picture_that_had_some_are_known() -> None:
+def test_the_faces_of_the_last_image_with_faces_are_known() -> None:
     perception = Perception(PerceptionConfig(), Notes(), Sees())
     assert perception.faces == ()
     for second in (1, 2):

@@ -31,7 +31,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_figures_of_all_pictures_and_people_are_printed(
+def test_figures_of_all_images_and_people_are_printed(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(["--data", str(data)])
@@ -60,13 +60,13 @@ def test_figures_of_all_pictures_and_people_are_printed(
     assert sum(right.values()) < 36  # images of noise: most are called neutral
 
 
-def test_pictures_come_with_their_label_and_person(data: Path) -> None:
+def test_images_have_their_label_and_person(data: Path) -> None:
     pictures, labels, people = read_pictures(data / "ckplus48")
     assert {picture.shape for picture in pictures} == {(48, 48, 3)}
     assert labels.count("joy") == 6 and set(people) == {"S000", "S001", "S002"}
 
 
-def test_a_picture_is_answered_by_its_face_alone_and_like_any_other_time(data: Path) -> None:
+def test_the_estimate_of_an_image_depends_only_on_its_face(data: Path) -> None:
     pictures = read_pictures(data / "ckplus48")[0][:3]
     with EmotionRecognizer(load_bundle(model_folder("edge-small"))) as recognizer:
         both = look_at(recognizer, [*pictures, *pictures[::-1]])
@@ -75,7 +75,7 @@ def test_a_picture_is_answered_by_its_face_alone_and_like_any_other_time(data: P
     assert np.abs(both[0] - both[1]).max() > 1e-4
 
 
-def test_a_file_that_is_no_picture_and_an_empty_folder_are_named(data: Path) -> None:
+def test_a_file_that_is_not_an_image_and_an_empty_folder_are_named(data: Path) -> None:
     (data / "ckplus48" / "fear" / "S009_001_00000001.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"S009_001_00000001\.png"):
         read_pictures(data / "ckplus48")

@@ -46,7 +46,7 @@ def test_a_row_of_figures_and_one_of_recall_is_printed(
     assert rows[2].count(" to ") == 4
 
 
-def test_the_answer_is_one_of_the_labels_that_the_corpus_has(data: Path) -> None:
+def test_the_estimate_is_one_of_the_labels_of_the_corpus(data: Path) -> None:
     """By hand: the estimates of single turns, restricted to four labels and scaled."""
     corpus = read_test("reccon-iemocap", data)
     row, recall = measured(answer("edge-small", corpus, has_history=False), corpus, "without")
@@ -93,6 +93,6 @@ def test_how_much_better_has_its_sign(data: Path) -> None:
         assert gains["unweighted_recall"].value == sign
 
 
-def test_one_that_was_asked_for_must_be_there(tmp_path: Path) -> None:
+def test_a_selected_corpus_must_exist(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"iemocap_test\.json.*RECCON"):
         main(["--corpus", "reccon-iemocap", "--data", str(tmp_path)])

@@ -42,7 +42,7 @@ def decoded(file: Path) -> tuple[list[np.ndarray], np.ndarray]:
     return pictures, np.concatenate(sound, axis=1)[0]
 
 
-def test_meld_has_a_clip_for_each_row_with_its_picture_and_sound(generated_meld: Path) -> None:
+def test_meld_has_a_clip_for_each_row_with_its_image_and_audio(generated_meld: Path) -> None:
     root = generated_meld / "MELD.Raw"
     clips = {
         "train/train_sent_emo.csv": "train/train_splits",
@@ -62,7 +62,7 @@ def test_meld_has_a_clip_for_each_row_with_its_picture_and_sound(generated_meld:
         assert np.abs(sound).max() > 0.05
 
 
-def test_emotions_are_heard_and_seen(generated_meld: Path) -> None:
+def test_emotions_are_expressed_in_voice_and_face(generated_meld: Path) -> None:
     root = generated_meld / "MELD.Raw"
     tint, loud = {}, {}
     with (root / "test_sent_emo.csv").open(newline="") as file:
@@ -111,7 +111,7 @@ def test_the_same_command_makes_the_same_and_another_seed_another(tmp_path: Path
     assert first and first == again and first != other
 
 
-def test_a_recording_of_the_same_kind_comes_with_its_truth(
+def test_a_recording_in_the_same_style_has_an_annotation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bag = tmp_path / "bag"

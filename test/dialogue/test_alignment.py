@@ -228,7 +228,7 @@ def test_a_split_text_is_whole_again_when_joined(
     assert texts
 
 
-def test_a_partial_text_is_shared_between_the_speech_it_was_heard_in() -> None:
+def test_a_partial_text_is_split_between_its_segments() -> None:
     partial = Transcript("one two three four", seconds(4.0), is_final=False)
     assert text_within(partial, [segment(0, 4, is_open=True)]) == "one two three four"
     assert text_within(partial, [segment(0, 2), segment(2, 6, is_open=True)]) == "three four"
@@ -303,7 +303,7 @@ spans = st.lists(st.tuples(st.floats(0.01, 3.0), st.floats(0.05, 4.0)), min_size
     expected=5.25,
     has_times=True,
 )
-def test_a_match_lies_in_the_speech_and_loses_nothing(
+def test_a_match_is_within_the_speech_and_loses_nothing(
     gaps: list[tuple[float, float]], is_open: bool, time: float, expected: float, has_times: bool
 ) -> None:
     segments, now = [], 0.0

@@ -131,7 +131,7 @@ def test_what_was_said_before_a_pause_is_drafted_with_what_follows() -> None:
         assert ends == [span(utterance)[1]]
 
 
-def test_speakers_are_told_apart_and_recognised_again() -> None:
+def test_speakers_are_distinguished_and_recognized_again() -> None:
     sound = scene((1, 4, 5), (5, 9, 20), (10, 13, 5))
     texts = [
         final("one two three four five and six and seven", 4.5),
@@ -143,7 +143,7 @@ def test_speakers_are_told_apart_and_recognised_again() -> None:
     assert [u.utterance_id for u in utterances] == ["u1", "u2", "u3"]
 
 
-def test_a_change_of_speaker_without_a_pause_splits_the_stretch() -> None:
+def test_a_speaker_change_without_a_pause_splits_the_segment() -> None:
     events = play(listener(expect_text="never"), scene((1, 4, 5), (4, 7, 20)))
     first, second = finals(events)
     assert [first.speaker_id, second.speaker_id] == ["0", "1"]
@@ -151,7 +151,7 @@ def test_a_change_of_speaker_without_a_pause_splits_the_stretch() -> None:
     assert span(first)[1] == pytest.approx(4.0, abs=0.05)
 
 
-def test_a_recogniser_that_finalises_in_mid_speech_cuts_the_utterance() -> None:
+def test_a_recognizer_that_finalizes_in_mid_speech_cuts_the_utterance() -> None:
     sound = scene((1, 3.0, 5), (3.15, 6, 5))
     texts = [final("This is the first sentence of two.", 3.5)]
     texts.append(final("And this is the second one, a bit longer.", 6.6))
@@ -161,7 +161,7 @@ def test_a_recogniser_that_finalises_in_mid_speech_cuts_the_utterance() -> None:
     assert "second" in second.text
 
 
-def test_times_of_the_recogniser_are_believed() -> None:
+def test_times_of_the_recognizer_are_used() -> None:
     sound = scene((1, 3, 5), (3.5, 5, 5))
     late = final("Second.", 6.0, start=at(3.5), end=at(5))
     early = final("First.", 6.1, start=at(1), end=at(3))
@@ -190,7 +190,7 @@ def test_speech_after_the_part_of_a_text_that_came_late_is_an_utterance() -> Non
     assert span(found[2]) == (2.6, pytest.approx(3.1, abs=0.03))
 
 
-def test_a_voice_id_overrides_what_was_heard() -> None:
+def test_a_voice_id_overrides_the_diarized_speaker() -> None:
     sound = scene((1, 3, 5), (4, 6, 5), (7, 9, 5))
     texts = [
         final("one two three four", 3.5, voice_id="a"),
@@ -213,7 +213,7 @@ def test_text_that_does_not_come_is_not_waited_for_longer_than_the_timeout() -> 
     assert len(utterance.audio) > 0
 
 
-def test_without_a_recogniser_nothing_waits_after_three_timeouts() -> None:
+def test_without_a_recognizer_nothing_waits_after_three_timeouts() -> None:
     ears = listener()
     turns = [(1 + 4 * k, 3 + 4 * k, 5) for k in range(5)]
     play(ears, scene(*turns))
@@ -238,7 +238,7 @@ def test_text_without_a_microphone_is_an_utterance_of_its_own() -> None:
     assert (second.utterance_id, second.speaker_id) == ("u2", "0")
 
 
-def test_text_without_speech_stands_alone_while_sound_goes_on() -> None:
+def test_text_without_speech_is_an_utterance_while_audio_continues() -> None:
     events = play(listener(), silence(4), [final("A ghost.", 2.0)])
     (utterance,) = finals(events)
     assert utterance.start == utterance.end == at(2.0)
@@ -259,7 +259,7 @@ def test_texts_without_speech_are_counted() -> None:
     assert ears.counters()["texts_without_speech"] == 2
 
 
-def test_text_whose_sound_is_on_its_way_waits_for_it() -> None:
+def test_text_waits_for_audio_that_has_not_arrived() -> None:
     ears, sound = listener(), scene((1, 2, 5))
     ears.advance(at(0.9))
     events = play(ears, sound[: round(1.0 * RATE)])
@@ -270,7 +270,7 @@ def test_text_whose_sound_is_on_its_way_waits_for_it() -> None:
     assert utterance.text and span(utterance)[0] == pytest.approx(1.0, abs=0.15)
 
 
-def test_and_if_the_sound_never_comes_it_does_not_wait_for_ever() -> None:
+def test_text_whose_audio_never_arrives_is_published() -> None:
     ears = listener()
     play(ears, silence(1.0))
     events = ears.feed_transcript(final("Hello?", 1.2))
@@ -394,7 +394,7 @@ def test_a_text_that_comes_after_its_speech_went_out_completes_it() -> None:
     assert ears.counters()["late_texts"] == 1
 
 
-def test_a_late_text_of_another_length_or_of_an_old_conversation_stands_alone() -> None:
+def test_a_late_text_of_another_length_or_of_an_old_conversation_is_an_utterance() -> None:
     ears = listener(text_timeout=0.5)
     events = play(ears, scene((1, 3, 5)), [final("No.", 4.6)])
     assert [u.text for u in finals(events)] == ["", "No."]
@@ -435,7 +435,7 @@ def test_of_twelve_speakers_six_are_known_at_once_and_the_rest_is_corrected() ->
     assert ears.counters()["speaker_corrections"] == len(corrections) > 0
 
 
-def test_a_voice_id_is_not_corrected_by_what_is_heard() -> None:
+def test_a_voice_id_is_not_corrected_by_diarization() -> None:
     texts = [final("Yes, why?", 17.4, voice_id="a")]
     events = play(listener(), LATER, texts)
     changes = [event for event in events if isinstance(event, SpeakerCorrected)]
@@ -446,7 +446,7 @@ def test_a_voice_id_is_not_corrected_by_what_is_heard() -> None:
 # --- drafts during speech ---
 
 
-def test_while_somebody_speaks_drafts_go_out_with_what_is_known() -> None:
+def test_during_speech_drafts_are_published_with_partial_texts() -> None:
     ears = listener(provisional_period=0.5)
     for tick in range(40):
         ears.feed_face(face("face1", tick / 10))
@@ -494,7 +494,7 @@ def test_provisional_drafts_come_at_the_same_time_in_any_chunking(data: st.DataO
 # --- conversations and clocks ---
 
 
-def test_silence_ends_the_conversation_and_speakers_start_anew() -> None:
+def test_silence_ends_the_conversation_and_resets_the_speakers() -> None:
     ears = listener(conversation_gap=10.0)
     first = play(ears, scene((1, 3, 5)), [final("Goodbye then.", 3.5)])
     ended = [e for e in ears.advance(at(14)) if isinstance(e, ConversationEnded)]
@@ -557,7 +557,7 @@ def test_a_clock_that_jumps_ahead_an_hour_ends_the_conversation_and_loses_nothin
     assert span(second)[0] == pytest.approx(3_603.5, abs=0.15)
 
 
-def test_another_microphone_in_mid_speech_ends_the_stretch() -> None:
+def test_another_microphone_in_mid_speech_ends_the_segment() -> None:
     ears = listener()
     events = play(ears, scene((1, 3, 5))[: round(2.5 * RATE)])
     events += ears.feed_audio(Replugged())
@@ -574,7 +574,7 @@ def test_a_microphone_with_another_clock_still_works() -> None:
     assert len(finals(events + ears.flush())) == 2
 
 
-def test_a_gap_ends_the_stretch_but_not_the_wait_for_its_text() -> None:
+def test_a_gap_ends_the_segment_but_not_the_wait_for_its_text() -> None:
     ears = listener()
     events = play(ears, scene((1, 3, 5))[: round(2.5 * RATE)])
     events += ears.feed_audio(Gap(at(2.5), seconds(1.2), filled=False))
@@ -616,7 +616,7 @@ def test_a_person_who_speaks_before_the_robot_is_kept() -> None:
     assert span(utterance)[1] <= 3.15
 
 
-def test_somebody_louder_than_the_robot_is_heard_over_it() -> None:
+def test_a_person_louder_than_the_robot_is_detected() -> None:
     robot, ears = voice(5, 8.0) * np.float32(0.3), listener()
     ears.feed_robot_speaking(at(0.0), True)
     events = play(ears, robot[: 4 * RATE])
@@ -655,7 +655,7 @@ def test_what_the_reference_channel_plays_is_the_robot_and_a_tail_after_it_too()
     assert drafts(events) + finals(events + ears.flush()) == []
 
 
-def test_somebody_who_talks_over_the_reference_is_heard() -> None:
+def test_a_person_who_talks_over_the_reference_is_detected() -> None:
     ears, played = listener(), scene((1, 9, 5))
     heard = np.float32(0.2) * played
     heard[5 * RATE : 7 * RATE] += voice(20, 2.0)

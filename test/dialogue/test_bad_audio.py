@@ -171,7 +171,7 @@ def shout(duration: float) -> Samples:
 
 
 @pytest.mark.parametrize("sound", [music(10), applause(10), shout(1.0)], ids=lambda s: len(s))
-def test_music_applause_and_a_shout_are_nobodys_utterance(
+def test_music_applause_and_a_shout_are_no_utterance(
     networks: DiarizationNetworks, sound: Samples
 ) -> None:
     heard = hear(networks, chunks(np.concatenate([silence(1), sound, silence(1)])))
@@ -180,7 +180,7 @@ def test_music_applause_and_a_shout_are_nobodys_utterance(
 
 
 @pytest.mark.parametrize("noise", [music, applause])
-def test_people_are_told_apart_over_music_and_applause(
+def test_people_are_distinguished_with_music_and_applause(
     networks: DiarizationNetworks, demo: Demo, noise: Callable[[float], Samples]
 ) -> None:
     sound, phrases = demo
@@ -200,9 +200,7 @@ def test_a_shout_between_turns_makes_no_speakers_of_others(
     assert right(labels, WHO) >= TURNS - 1
 
 
-def test_a_high_voice_like_a_childs_is_heard_and_is_somebody(
-    networks: DiarizationNetworks, demo: Demo
-) -> None:
+def test_a_high_voice_like_a_childs_is_a_speaker(networks: DiarizationNetworks, demo: Demo) -> None:
     """The recording is played faster: formants and pitch are 1.5 times higher."""
     sound, phrases = demo
     high = soxr.resample(sound[: round(phrases[2].end + 0.5) * RATE], 1.5, 1.0)
@@ -258,7 +256,7 @@ def test_three_people_and_room_for_two(networks: DiarizationNetworks, demo: Demo
 # --- the microphone ---
 
 
-def test_clipped_sound_is_reported_and_people_are_told_apart(
+def test_clipped_audio_is_reported_and_people_are_distinguished(
     networks: DiarizationNetworks, demo: Demo
 ) -> None:
     sound, phrases = demo
@@ -267,7 +265,7 @@ def test_clipped_sound_is_reported_and_people_are_told_apart(
     assert len(heard.of(Clipping)) == heard.counts["Clipping"] >= TURNS
 
 
-def test_people_on_a_telephone_are_told_apart(networks: DiarizationNetworks, demo: Demo) -> None:
+def test_people_on_a_telephone_are_distinguished(networks: DiarizationNetworks, demo: Demo) -> None:
     sound, phrases = demo
     heard = hear(networks, chunks(soxr.resample(sound, RATE, 8_000), rate=8_000), rate=8_000)
     assert are_told_apart(heard.speakers(phrases), WHO)

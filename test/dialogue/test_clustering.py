@@ -92,7 +92,7 @@ def test_the_link_is_the_mean_of_all_pairs() -> None:
 
 @settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.permutations(range(9)))
-def test_the_order_of_what_was_heard_makes_no_other_groups(seed: int, order: list[int]) -> None:
+def test_the_order_of_the_windows_does_not_change_the_groups(seed: int, order: list[int]) -> None:
     random = np.random.default_rng(seed)
     vectors = [axis(k % 3) + random.normal(0, 0.1, 16).astype(np.float32) for k in range(9)]
     shuffled = clusters([vectors[k] for k in order])
@@ -101,7 +101,7 @@ def test_the_order_of_what_was_heard_makes_no_other_groups(seed: int, order: lis
 
 @settings(deadline=None)
 @given(st.integers(1, 14), st.integers(1, 6), st.integers(1, 3))
-def test_no_more_believed_voices_than_allowed_and_nobody_is_lost(
+def test_no_more_speakers_than_allowed_and_no_window_is_lost(
     people: int, limit: int, each: int
 ) -> None:
     vectors = [axis(k) for k in range(people) for _ in range(each)]
@@ -110,7 +110,7 @@ def test_no_more_believed_voices_than_allowed_and_nobody_is_lost(
     assert sorted(place for group in groups for place in group) == list(range(len(vectors)))
 
 
-def test_too_little_to_be_somebody_does_not_count_against_the_bound() -> None:
+def test_too_little_speech_for_a_speaker_does_not_count_against_the_limit() -> None:
     assert len(clusters([axis(k) for k in range(9)], replace(LIMITS, speakers=2))) == 9
 
 
@@ -123,13 +123,13 @@ def test_speakers_are_numbered_as_they_come() -> None:
     assert (clustered.speakers, merged) == (3, {})
 
 
-def test_the_first_voice_is_somebody_at_once_the_second_after_some_speech() -> None:
+def test_the_first_voice_is_a_speaker_at_once_the_second_after_some_speech() -> None:
     assert speakers(recluster(SpeakerClusters(windows=said(5)))[0]) == [0]
     assert speakers(recluster(SpeakerClusters(windows=said(5, 3)))[0]) == [0, None]
     assert speakers(recluster(SpeakerClusters(windows=said(5, 3, 3)))[0]) == [0, 1, 1]
 
 
-def test_a_voice_that_was_heard_beside_all_others_is_believed_sooner() -> None:
+def test_a_voice_that_co_occurred_with_all_others_becomes_a_speaker_sooner() -> None:
     known = SpeakerClusters(windows=said(5, 3))
     assert speakers(recluster(known, frozenset({(3, 5)}))[0]) == [0, 1]
     three = SpeakerClusters(windows=said(5, 5, 8, 8, 3))
@@ -137,14 +137,14 @@ def test_a_voice_that_was_heard_beside_all_others_is_believed_sooner() -> None:
     assert speakers(recluster(three, frozenset({(3, 5), (3, 8)}))[0]) == [0, 0, 1, 1, 2]
 
 
-def test_who_met_long_ago_was_not_heard_beside() -> None:
+def test_distant_windows_do_not_co_occur() -> None:
     windows = (window(0, axis(5), local=5), window(150, axis(3), local=3))
     assert not v.co_occurrence(windows, frozenset({(3, 5)}), near=100).any()
     co_occurs = v.co_occurrence(windows, frozenset({(3, 5)}), near=200)
     assert co_occurs.tolist() == [[False, True], [True, False]]
 
 
-def test_alike_voices_are_two_if_they_were_heard_beside_each_other() -> None:
+def test_similar_voices_are_two_if_they_co_occurred() -> None:
     alike = tuple(
         window(20 * k, axis(0) if k % 2 else axis(1, 0, 0.6), local=k % 2) for k in range(4)
     )
@@ -194,7 +194,7 @@ def test_numbers_stay_and_no_more_speakers_than_allowed_are_there_at_once(
             assert all(before[k] in (None, now[k]) for k in set(before) & set(now))
 
 
-def test_two_speakers_who_turn_out_to_be_one_keep_the_number_of_whom_more_was_heard() -> None:
+def test_merged_speakers_keep_the_number_with_more_speech() -> None:
     """A window between them shows that they are the same."""
     past = (
         VoiceProfile(3 * axis(1, 0, 0.3), 3.0, 3.6, speaker=0),
@@ -209,7 +209,7 @@ def test_two_speakers_who_turn_out_to_be_one_keep_the_number_of_whom_more_was_he
     }
 
 
-def test_a_window_is_compared_with_what_it_shares_no_sound_with() -> None:
+def test_a_window_is_compared_with_windows_of_other_audio() -> None:
     windows = (window(0, axis(0)), window(4, axis(0)), window(40, axis(1, 0, 0.8)))
     clustered, fits, _ = recluster(SpeakerClusters(windows=windows))
     assert speakers(clustered) == [0, 0, 0]
@@ -219,7 +219,7 @@ def test_a_window_is_compared_with_what_it_shares_no_sound_with() -> None:
     )
 
 
-def test_nothing_heard_is_no_speaker() -> None:
+def test_no_audio_is_no_speaker() -> None:
     clustered, fits, merged = recluster(SpeakerClusters())
     assert (clustered.speakers, fits.shape, merged) == (0, (0, 0), {})
 
@@ -242,7 +242,7 @@ def test_settled_windows_are_sums_and_nothing_is_lost() -> None:
         assert after[speaker].heard == pytest.approx(voice.heard)
 
 
-def test_the_past_is_bounded_and_those_nobody_knows_are_forgotten_first() -> None:
+def test_the_past_is_bounded_and_profiles_without_speaker_are_deleted_first() -> None:
     known = SpeakerClusters(speakers=2)
     for place in range(80):
         speaker = (None, 0, None, 1)[place % 4]
@@ -254,7 +254,7 @@ def test_the_past_is_bounded_and_those_nobody_knows_are_forgotten_first() -> Non
     assert all(voice.weight == 1.0 for voice in known.profiles if voice.speaker is None)
 
 
-def test_sound_that_windows_share_is_heard_once() -> None:
+def test_overlapping_windows_count_once() -> None:
     windows = [window(first, axis(0)) for first in (0, 4, 8, 30)]
     assert v.speech_duration(windows, FRAME) == pytest.approx(3.2)
     assert v.profile_of(windows, FRAME).weight == 4.0

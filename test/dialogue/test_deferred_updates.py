@@ -91,7 +91,7 @@ def test_a_delay_below_zero_is_refused(executor: ThreadPoolExecutor) -> None:
     st.integers(0, 30),
     st.lists(st.integers(0, 100), max_size=10),
 )
-def test_when_it_is_computed_changes_no_answer(
+def test_the_time_of_computation_changes_no_result(
     begun: list[tuple[int, bool]], delay: int, asked: list[int]
 ) -> None:
     def effects(executor: Executor, asked: list[int]) -> list[State]:

@@ -103,7 +103,7 @@ def test_speakers_are_numbered_as_they_come_and_keep_their_number() -> None:
     assert diarizer.speakers == 3 and corrections == []
 
 
-def test_somebody_who_returns_after_long_is_known() -> None:
+def test_a_person_who_returns_after_long_is_recognized() -> None:
     diarizer, told, _ = converse([(5, 3.0), *[(9, 4.0), (20, 4.0)] * 6, (5, 3.0)])
     assert told[0] == told[-1] == 0
     assert diarizer.speakers == 3
@@ -114,12 +114,12 @@ def test_a_short_unknown_voice_from_far_off_is_no_new_speaker() -> None:
     assert diarizer.speakers == 1
 
 
-def test_a_short_voice_beside_the_others_is_a_new_speaker() -> None:
+def test_a_short_voice_that_overlaps_the_others_is_a_new_speaker() -> None:
     diarizer, told, _ = converse([(5, 3.0), (9, 0.8)])
     assert diarizer.speakers == 2 and told == [0, 1]
 
 
-def test_short_evidence_adds_up_and_what_was_told_is_corrected() -> None:
+def test_short_evidence_adds_up_and_attributed_turns_are_corrected() -> None:
     diarizer, told, corrections = converse([(5, 3.0), (9, 1.2), (9, 1.2)], pause=11.0)
     assert told == [0, 0, 1] and diarizer.speakers == 2
     assert corrections == [TurnCorrection(seconds(14), seconds(15.2), 0, 1)]
@@ -165,7 +165,7 @@ def test_two_speakers_who_turn_out_to_be_one_are_corrected_as_long_as_turns_are_
     assert [c.start / NS for c in corrections if c.start < seconds(42)] == ends[gone or 0]
 
 
-def test_silence_is_nobodys() -> None:
+def test_silence_has_no_speaker() -> None:
     diarizer = heard(np.zeros(3 * RATE, np.float32))
     assert diarizer.speakers_between(0, seconds(3)) == [] and diarizer.speakers == 0
     (turn,) = diarizer.turns(0, seconds(3))
@@ -182,7 +182,7 @@ def test_a_new_conversation_has_new_speakers() -> None:
     assert speakers(diarizer.attribute(0, seconds(2))) == [0]
 
 
-def test_without_networks_nobody_is_told_apart() -> None:
+def test_without_networks_no_speaker_is_distinguished() -> None:
     diarizer = Diarizer(CONFIG, None)
     feed(diarizer, tone(4, 2.0))
     assert diarizer.speakers_between(0, seconds(2)) == [] and diarizer.profiles() == {}
@@ -191,7 +191,7 @@ def test_without_networks_nobody_is_told_apart() -> None:
     assert np.isnan(turn.attribution.confidence)
 
 
-def test_what_is_alike_is_told_with_less_confidence() -> None:
+def test_similar_voices_have_less_confidence() -> None:
     clear = heard(scene((0, 3, 5), (4, 7, 20)))
     noisy = heard(np.concatenate([tone(5, 3, 0.03), tone(20, 3, 0.03, seed=1)]))
     short = heard(scene((0, 3, 5), (4, 4.8, 20)))
@@ -207,7 +207,7 @@ def test_what_is_alike_is_told_with_less_confidence() -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(1, 40_000), max_size=12))
-def test_how_the_sound_was_cut_makes_no_other_turns(sizes: list[int]) -> None:
+def test_chunks_of_the_audio_do_not_change_the_turns(sizes: list[int]) -> None:
     sound = np.concatenate([tone(4, 3.0, 0.02), tone(20, 3.0, 0.02), tone(9, 3.0, 0.02)])
     whole, parts = (Diarizer(CONFIG, tone_networks()) for _ in range(2))
     whole.feed(0, sound)
@@ -239,7 +239,7 @@ def test_how_often_is_looked_changes_little(look: float) -> None:
         assert turn.end / NS == pytest.approx(end, abs=0.06)
 
 
-def test_sound_that_is_missing_is_silence_and_times_stay_right() -> None:
+def test_missing_audio_is_silence_and_times_stay_right() -> None:
     diarizer = Diarizer(CONFIG, tone_networks())
     feed(diarizer, tone(5, 3.0), start=NS)
     feed(diarizer, tone(20, 3.0), start=seconds(6))
@@ -304,7 +304,7 @@ def spans(turns: Sequence[SpeakerTurn]) -> list[tuple[float, float, int | None]]
     return [(t.start / NS, t.end / NS, t.attribution.speaker) for t in turns]
 
 
-def test_stretches_of_one_speaker_that_touch_are_one_turn() -> None:
+def test_adjacent_turns_of_one_speaker_are_one_turn() -> None:
     parts = [turn(0, 1, 0), turn(0.5, 2, 1), turn(1, 3, 0), turn(2.5, 4, 1)]
     assert spans(joined(parts)) == [(0, 3, 0), (0.5, 2, 1), (2.5, 4, 1)]
 
@@ -330,9 +330,7 @@ some_turns = st.lists(
 
 
 @given(some_turns, st.integers(0, 5))
-def test_turns_cover_all_of_a_stretch_once_whatever_was_heard(
-    turns: list[SpeakerTurn], least: int
-) -> None:
+def test_turns_cover_all_of_a_region_once(turns: list[SpeakerTurn], least: int) -> None:
     told = without_short(partition(joined(turns), 0, seconds(80)), seconds(least))
     assert bool(told) == bool(turns)
     edges = [0, *(t.end for t in told)]

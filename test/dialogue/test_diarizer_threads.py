@@ -77,7 +77,7 @@ def assembler(executor: Executor, **config: float) -> UtteranceAssembler:
 
 @settings(max_examples=6, deadline=None)
 @given(st.data())
-def test_no_speed_of_the_worker_and_no_chunking_changes_an_answer(data: st.DataObject) -> None:
+def test_no_speed_of_the_worker_and_no_chunking_changes_a_result(data: st.DataObject) -> None:
     delay = data.draw(st.sampled_from([0.0, 0.18, 0.7]))
     at_once, never = assembler(Postponed(lambda: True), delay=delay), Postponed()
     expected = told(play(at_once, CHAT, TEXTS, 512))
@@ -101,7 +101,7 @@ class HeldSegmentation(ToneSegmentation):
         return run(samples)  # type: ignore[no-any-return]
 
 
-def test_a_text_that_comes_while_speakers_are_told_apart_does_not_wait() -> None:
+def test_a_text_received_during_diarization_does_not_wait() -> None:
     segmentation = HeldSegmentation()
     networks = DiarizationNetworks(segmentation, ToneEmbedding())
     with ThreadPoolExecutor(1) as executor:
@@ -125,7 +125,7 @@ def test_a_text_that_comes_while_speakers_are_told_apart_does_not_wait() -> None
         ears.flush()
 
 
-def test_who_spoke_is_corrected_when_the_update_that_heard_it_is_in_effect() -> None:
+def test_the_speaker_is_corrected_when_the_update_is_in_effect() -> None:
     """The text arrives before the second voice is known."""
     ears = assembler(Postponed(), delay=1.0)
     sound = scene((1, 4, 5), (5, 7, 20), end=12.0)

@@ -32,7 +32,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "voices.json"
 
 
-def test_somebody_enrolled_is_recognised_and_a_stranger_is_not(file: Path) -> None:
+def test_an_enrolled_person_is_recognized_and_a_stranger_is_not(file: Path) -> None:
     known = load_voices(file, NETWORK, 64)
     ears = Diarizer(DiarizationConfig(), tone_networks())
     ears.feed(0, scene((0, 3, 20), (3.2, 6, 9), (6.2, 9, 4), end=9.5))

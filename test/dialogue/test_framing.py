@@ -47,7 +47,7 @@ def test_a_drift_is_followed_and_jitter_is_not() -> None:
     assert frame.start == 2 * FRAME_TIME + seconds(0.006)
 
 
-def test_what_the_robot_played_goes_with_what_was_heard_meanwhile() -> None:
+def test_the_reference_channel_stays_aligned_with_the_microphone() -> None:
     framer = Framer(CONFIG)
     framer.feed(AudioSamples(0, ramp(500)))
     (frame,) = framer.feed(AudioSamples(500 * NS // RATE, ramp(12), reference=ramp(12) + 1))

@@ -71,7 +71,7 @@ def test_who_is_known_has_a_name_and_a_stranger_has_none() -> None:
     assert not any(u.person_id for u in utterances if not u.is_final)
 
 
-def test_nobody_has_a_name_by_default() -> None:
+def test_no_speaker_has_a_name_by_default() -> None:
     assert (
         persons(said(UtteranceAssembler(AssemblerConfig(), LoudIsSpeech(), tone_networks())))
         == [""] * 3
@@ -119,7 +119,7 @@ def test_of_two_speakers_who_could_be_one_person_the_more_alike_has_the_name() -
     assert recognise_each({}, KNOWN, 0.5) == {}
 
 
-def test_pauses_are_left_out_of_what_is_enrolled() -> None:
+def test_pauses_are_excluded_from_an_enrolled_voice() -> None:
     speech = speech_in(scene((2, 5, ADA), (9, 12, ADA), end=20), LoudIsSpeech())
     assert len(speech) / 16_000 == pytest.approx(6.4, abs=0.1)  # with a little on both sides
     assert len(speech_in(np.zeros(16_000, np.float32), LoudIsSpeech())) == 0
@@ -186,7 +186,7 @@ def test_a_voice_of_another_network_can_still_be_removed(tmp_path: Path) -> None
         (b"silence", "0.0 s of speech, at least 5.0 s are needed"),
     ],
 )
-def test_a_sound_that_cannot_be_used_is_one_line_and_leaves_the_file(
+def test_an_unusable_recording_is_one_line_and_leaves_the_file(
     content: bytes | None, complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sound = tmp_path / "a.wav"

@@ -74,7 +74,7 @@ def test_how_the_network_numbers_its_voices_changes_nothing(order: list[list[int
     st.lists(st.sampled_from(PERMUTATIONS), min_size=1, max_size=8),
     st.sampled_from([5, 10, 20]),
 )
-def test_whoever_speaks_when_the_tracks_hold_together(
+def test_local_speakers_are_consistent_for_any_turns(
     spans: list[tuple[int, int, int]], order: list[list[int]], step: int
 ) -> None:
     heard = speaking(130, *((a, min(130, a + n), v) for a, n, v in spans))
@@ -127,7 +127,7 @@ def test_what_is_long_past_is_forgotten() -> None:
     assert (tracks.first, tracks.last, tracks.ids) == (300, 400, (1,))
 
 
-def test_frames_that_no_window_saw_are_nobodys() -> None:
+def test_frames_without_window_have_no_speaker() -> None:
     tracks = link_window(LocalSpeakers(), CONFIG, 0, speaking(20, (0, 20, 0)), KEPT)
     tracks = link_window(tracks, CONFIG, 50, speaking(20, (0, 20, 0)), KEPT)
     assert tracks.last == 70 and tracks.ids == (0, 1)
@@ -145,5 +145,5 @@ def test_a_window_that_begins_before_what_is_remembered_is_cut() -> None:
     ("is_on", "expected"),
     [([], []), ([0, 0], []), ([1, 1], [(0, 2)]), ([1, 0, 0, 1, 1], [(0, 1), (3, 5)])],
 )
-def test_runs_are_the_stretches_of_true(is_on: list[int], expected: list[tuple[int, int]]) -> None:
+def test_runs_are_the_spans_of_true(is_on: list[int], expected: list[tuple[int, int]]) -> None:
     assert active_runs(np.array(is_on, bool)) == expected

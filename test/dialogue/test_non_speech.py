@@ -28,7 +28,7 @@ T0 = 1_000 * NS
         "[Laughter] (coughs)",
     ],
 )
-def test_tags_of_sounds_are_no_words(text: str) -> None:
+def test_sound_tags_are_no_words(text: str) -> None:
     assert spoken_words(text) == ""
 
 
@@ -44,7 +44,7 @@ def test_tags_of_sounds_are_no_words(text: str) -> None:
         ("", ""),
     ],
 )
-def test_words_beside_tags_stay(text: str, words: str) -> None:
+def test_words_next_to_tags_are_kept(text: str, words: str) -> None:
     assert spoken_words(text) == words
 
 
@@ -94,7 +94,7 @@ def test_a_text_of_silence_is_no_utterance(said: str, counter: str) -> None:
     assert texts == [] and counts[counter] == 1
 
 
-def test_the_same_sentence_counts_where_somebody_speaks_or_nothing_is_heard() -> None:
+def test_the_same_sentence_counts_with_speech_or_without_audio() -> None:
     text = Transcript("Thank you for watching!", arrival=T0 + 10 * NS)
     assert utterances(text, loud=True)[0] == [text.text]
     assert utterances(text, loud=False, with_sound=False)[0] == [text.text]

@@ -43,7 +43,7 @@ def spans(segments: tuple[object, ...]) -> list[tuple[float, float, int]]:
     ]
 
 
-def test_what_is_open_ends_where_it_was_heard_or_a_little_after_the_last_voice() -> None:
+def test_open_speech_ends_with_the_audio_or_shortly_after_the_last_voice() -> None:
     open_part = open_segment(speech(1, 3), CONFIG, seconds(3.02))
     assert open_part is not None and (open_part.end, open_part.is_paused) == (seconds(3.02), False)
     open_part = open_segment(speech(1, 3), CONFIG, seconds(3.2))
@@ -65,7 +65,7 @@ def test_in_speech_that_goes_on_an_update_is_due_every_period() -> None:
     assert not is_update_due(replace(state, start=None), CONFIG, seconds(9))
 
 
-def test_speech_that_an_update_has_heard_needs_no_other_one_at_its_end() -> None:
+def test_speech_in_an_update_needs_no_other_one_at_its_end() -> None:
     state = speech(1, 3, updated=seconds(3.1))
     assert not is_unheard(state, CONFIG, seconds(3.1))
     assert is_unheard(replace(state, updated=seconds(2.9)), CONFIG, seconds(3.1))
@@ -93,7 +93,7 @@ def test_a_draft_is_due_once_in_every_pause() -> None:
     assert not is_draft_due(matched, CONFIG, seconds(3.6))  # no speech since then
 
 
-def test_a_stretch_ends_as_one_segment_for_each_speaker() -> None:
+def test_a_region_ends_as_one_segment_for_each_speaker() -> None:
     state = speech(1, 5, utterance_id="u1")
     after, stretch = closed(state, CONFIG, seconds(5), [turn(1, 3, 0), turn(3, 5, 1)])
     assert spans(stretch.segments) == [(1, 3, 0), (3, 5, 1)]
@@ -101,7 +101,7 @@ def test_a_stretch_ends_as_one_segment_for_each_speaker() -> None:
     assert after.start is None and stretch.withdrawn == ""
 
 
-def test_of_a_matched_stretch_the_rest_is_left() -> None:
+def test_the_remainder_of_a_matched_region_is_kept() -> None:
     state = speech(1, 5, start=seconds(2.8))
     _, stretch = closed(state, CONFIG, seconds(5), [turn(1, 3, 0), turn(3, 5, 1)])
     # 0.2 s of the first speaker are a rest: the text ended at the change
@@ -110,12 +110,12 @@ def test_of_a_matched_stretch_the_rest_is_left() -> None:
     assert closed(nothing, CONFIG, seconds(5), [turn(1, 5, 0)])[1].segments == ()
 
 
-def test_a_draft_of_a_stretch_that_comes_to_nothing_is_withdrawn() -> None:
+def test_a_draft_without_utterance_is_withdrawn() -> None:
     state = speech(1, 5, utterance_id="u1")
     assert closed(state, CONFIG, seconds(5), [])[1].withdrawn == "u1"
 
 
-def test_what_follows_a_match_begins_where_somebody_speaks_again() -> None:
+def test_the_remainder_of_a_match_begins_with_the_next_speech() -> None:
     state = speech(1, 5, start=seconds(2), matched_until=seconds(2))
     heard = [(seconds(2.1), 0.1), (seconds(2.3), 0.9)]
     assert without_pause(state, heard).start == seconds(2.3) - seconds(0.032)

@@ -35,7 +35,7 @@ def test_who_speaks_alone_has_no_overlap_in_drafts_and_finals() -> None:
     assert [u.overlap for u in utterances] == [0.0] * len(utterances)
 
 
-def test_the_share_is_of_the_utterance_in_which_both_are_heard() -> None:
+def test_the_share_is_of_the_utterance_in_which_both_speak() -> None:
     first, second = (u for u in said(scene((1, 5, ONE), (4, 9, OTHER))) if u.is_final)
     assert first.overlap == pytest.approx(1 / 4, abs=0.05)
     assert second.overlap == pytest.approx(0.0, abs=0.05)
@@ -49,7 +49,7 @@ def test_a_word_thrown_in_counts_for_the_speech_that_it_is_thrown_into() -> None
     assert spoken / seconds(1) == pytest.approx(2.0, abs=0.3)
 
 
-def test_it_is_unknown_where_nobody_is_told_apart_or_heard() -> None:
+def test_it_is_unknown_without_diarization_or_speech() -> None:
     (alone,) = (u for u in said(scene((1, 4, ONE)), networks="none") if u.is_final)
     assert math.isnan(alone.overlap)
     ears = UtteranceAssembler(AssemblerConfig(), LoudIsSpeech(), tone_networks())

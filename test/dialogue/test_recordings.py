@@ -127,7 +127,7 @@ def compose(actors: list[int], seed: int) -> tuple[NDArray[np.float32], list[Spe
 
 @pytest.mark.data
 @pytest.mark.parametrize("actors", [[1, 2], [3, 12], [5, 6, 14]])
-def test_people_who_take_turns_are_told_apart(
+def test_people_who_take_turns_are_distinguished(
     networks: DiarizationNetworks, actors: list[int]
 ) -> None:
     samples, turns = compose(actors, seed=1)
@@ -208,7 +208,7 @@ def test_the_words_of_the_call_go_to_the_right_speaker(
 
 
 @pytest.mark.data
-def test_alike_voices_stay_apart_when_their_beginning_is_long_past(
+def test_similar_voices_stay_separate_when_their_start_is_long_past(
     networks: DiarizationNetworks,
 ) -> None:
     folder = needs("ami_diarization_30s")

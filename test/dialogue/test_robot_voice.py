@@ -56,7 +56,7 @@ def test_the_robot_alone_does_not_pass_however_loud_it_is(level: float) -> None:
     assert passed == 0
 
 
-def test_somebody_clearly_louder_passes_and_afterwards_the_robot_does_not() -> None:
+def test_a_clearly_louder_person_passes_and_afterwards_the_robot_does_not() -> None:
     gate, _ = robot_speech(Gate(envelope=1.0), -40.0, 300)
     gate, passed = robot_speech(gate, -20.0, 60)
     assert passed > 50
@@ -64,7 +64,7 @@ def test_somebody_clearly_louder_passes_and_afterwards_the_robot_does_not() -> N
     assert passed < 25  # what the gate stays open for
 
 
-def test_nobody_passes_before_the_robot_is_known() -> None:
+def test_no_audio_passes_before_the_robot_is_known() -> None:
     gate, passed = robot_speech(Gate(envelope=1.0), -40.0, CONFIG.min_learned - 10)
     _, more = robot_speech(gate, 0.0, 5)
     assert passed + more == 0
@@ -97,7 +97,7 @@ def test_power_is_the_mean_square() -> None:
     assert power(np.full(512, 0.5, np.float32)) == pytest.approx(0.25)
 
 
-def test_with_less_margin_somebody_less_loud_passes() -> None:
+def test_with_less_margin_a_less_loud_person_passes() -> None:
     known, _ = robot_speech(Gate(envelope=1.0), -40.0, 300)
     level = decibels(known.loudness + CONFIG.margin - 1)
     for margin, passes in ((CONFIG.margin, False), (CONFIG.margin - 3, True)):

@@ -37,12 +37,12 @@ def test_a_frame_each_270_samples(network: Segmentation, count: int, frames: int
     assert ((activity >= 0) & (activity <= 1 + 1e-6)).all()
 
 
-def test_more_sound_than_the_network_was_trained_on_is_refused(network: Segmentation) -> None:
+def test_longer_audio_than_in_training_is_refused(network: Segmentation) -> None:
     with pytest.raises(ValueError, match="160000"):
         network.run(noise(160_001))
 
 
-def test_silence_is_nobody_and_what_is_not_a_number_is_silence(network: Segmentation) -> None:
+def test_silence_has_no_speaker_and_nan_is_silence(network: Segmentation) -> None:
     silence = network.run(np.zeros(32_000, np.float32))
     assert silence.max() < 0.5
     for value in (np.nan, np.inf, -np.inf):

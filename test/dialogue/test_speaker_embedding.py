@@ -87,7 +87,7 @@ def test_what_is_not_a_number_counts_as_silence(network: SpeakerEmbedding) -> No
     np.testing.assert_allclose(network.embed(holes), network.embed(quiet), atol=1e-6)
 
 
-def test_many_stretches_at_once_are_embedded_as_one_by_one(network: SpeakerEmbedding) -> None:
+def test_a_batch_of_segments_is_embedded_as_one_by_one(network: SpeakerEmbedding) -> None:
     lengths = (16_000, 24_000, 16_000, 100)
     stretches = [network.features(noise(n, seed)) for seed, n in enumerate(lengths)]
     stretches.insert(1, network.features(np.zeros(16_000, np.float32)))

@@ -148,7 +148,7 @@ def tell(faces: FaceHistory, name: str, speaks: bool, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_landmarks_tell_which_mouth_moves_where_pictures_do_not(seed: int) -> None:
+def test_landmarks_show_which_mouth_moves_if_images_do_not(seed: int) -> None:
     faces = FaceHistory()
     for name in ("silent", "speaker"):  # images in which no mouth moves
         look_at(faces, name, False, seed + len(name))
@@ -202,7 +202,7 @@ def test_a_head_that_moves_is_no_mouth_that_moves() -> None:
     assert spoken > moved + 0.5
 
 
-def test_flat_and_odd_pictures_have_no_motion() -> None:
+def test_flat_and_odd_images_have_no_motion() -> None:
     flat = thumbnail(np.zeros((96, 96, 3), np.uint8))
     assert not flat.any() and mouth_motion(flat, flat) == pytest.approx(0.0)
     assert np.isfinite(mouth_motion(flat, thumbnail(face())))

@@ -86,7 +86,7 @@ def test_speech_waits_until_its_deadline_in_the_order_of_time() -> None:
     assert after.unanswered == 1 and after.is_answered
 
 
-def test_after_three_stretches_without_text_nothing_waits_any_more() -> None:
+def test_after_three_segments_without_text_nothing_waits_any_more() -> None:
     segments = tuple(segment(n, n + 2) for n in range(1, 5))
     after, gone = due(TextMatching(segments=segments), CONFIG, seconds(5))
     assert len(gone) == 4 and not after.is_answered  # the last one not for its deadline
@@ -95,7 +95,7 @@ def test_after_three_stretches_without_text_nothing_waits_any_more() -> None:
     assert len(gone) == 3 and after.is_answered
 
 
-def test_what_a_match_left_over_is_no_stretch_without_text() -> None:
+def test_a_remainder_of_a_match_does_not_count_as_a_segment_without_text() -> None:
     segments = tuple(segment(n, n + 2, name="") for n in range(1, 5))
     after, gone = due(TextMatching(segments=segments), CONFIG, seconds(9))
     assert len(gone) == 4 and after.is_answered
@@ -110,7 +110,7 @@ def test_a_partial_text_makes_speech_wait_but_not_for_ever() -> None:
     assert hinted(state, never, text("Hel"), NOW) == state
 
 
-def test_waiting_speech_that_was_somebody_elses_is_reattributed() -> None:
+def test_pending_speech_of_another_speaker_is_reattributed() -> None:
     whose = replace(segment(2), attribution=Attribution(0, 0.9))
     state = TextMatching(segments=(whose,))
     after = reattributed(state, TurnCorrection(seconds(1), seconds(2), 0, 1))

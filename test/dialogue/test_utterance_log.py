@@ -67,7 +67,7 @@ def test_speakers_have_labels_in_the_order_in_which_they_come() -> None:
     assert label_of(labels, 2) == "1" and label_of(labels, 9) == label_of(labels, None) == ""
 
 
-def test_a_voice_id_takes_the_label_of_whom_it_was_heard_as_and_keeps_it() -> None:
+def test_a_voice_id_takes_the_label_of_its_diarized_speaker_and_keeps_it() -> None:
     labels, _, _ = label(Labels(), Attribution(0, 0.9), "")
     labels, first, sure = label(labels, Attribution(0, 0.9), "a")
     labels, other, _ = label(labels, Attribution(0, 0.9), "b")
@@ -108,13 +108,13 @@ def test_a_correction_names_the_utterances_that_it_changes() -> None:
     assert log.correct_speaker(again, named) is None
 
 
-def test_speech_of_nobody_becomes_somebodys() -> None:
+def test_speech_without_speaker_gets_one() -> None:
     log = log_of(segment("u1", 1, 2, None))
     event = log.correct_speaker(TurnCorrection(seconds(1), seconds(2), None, 3), named)
     assert event is not None and (event.before, event.after) == ("", "0")
 
 
-def test_a_voice_id_is_right_whatever_was_heard() -> None:
+def test_a_voice_id_takes_precedence_over_diarization() -> None:
     log = log_of(segment("u1", 1, 2, 0))
     log.attribute(segment("u1", 1, 2, 0), "a")
     assert log.correct_speaker(TurnCorrection(seconds(1), seconds(2), 0, 1), named) is None

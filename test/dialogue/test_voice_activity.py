@@ -35,7 +35,7 @@ def run(
     return activity, events
 
 
-def test_a_word_is_a_stretch_with_padding_on_both_sides() -> None:
+def test_a_word_is_a_region_with_padding_on_both_sides() -> None:
     _, events = run([0.0] * 20 + [0.9] * 20 + [0.0] * 20)
     began, ended = events
     assert isinstance(began, Began) and isinstance(ended, Ended)
@@ -48,7 +48,7 @@ def test_a_click_is_no_speech() -> None:
     assert events == []
 
 
-def test_a_pause_shorter_than_the_hangover_does_not_end_the_stretch() -> None:
+def test_a_pause_shorter_than_the_hangover_does_not_end_the_region() -> None:
     _, events = run([0.9] * 20 + [0.0] * 8 + [0.9] * 20 + [0.0] * 20)
     assert [type(event) for event in events] == [Began, Ended]
 
@@ -89,7 +89,7 @@ def test_speech_at_the_end_of_the_stream_is_closed() -> None:
 
 
 @given(st.lists(st.floats(0, 1), max_size=400))
-def test_stretches_are_in_order_and_never_overlap(probabilities: list[float]) -> None:
+def test_regions_are_in_order_and_never_overlap(probabilities: list[float]) -> None:
     activity, events = run(probabilities)
     events += finish(activity, CONFIG)[1]
     assert [type(event) for event in events] == [Began, Ended] * (len(events) // 2)
@@ -101,7 +101,7 @@ def test_stretches_are_in_order_and_never_overlap(probabilities: list[float]) ->
 
 
 @given(st.lists(st.tuples(st.integers(6, 20), st.integers(4, 20)), min_size=2, max_size=6))
-def test_padding_never_reaches_into_the_stretch_before(runs: list[tuple[int, int]]) -> None:
+def test_padding_never_overlaps_the_previous_region(runs: list[tuple[int, int]]) -> None:
     config = VoiceActivityConfig(hangover=0.12, padding=0.12)  # two paddings exceed the silence
     probabilities = [p for voiced, quiet in runs for p in [0.9] * voiced + [0.0] * quiet]
     activity, events = run(probabilities, config)

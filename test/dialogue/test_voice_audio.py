@@ -39,7 +39,7 @@ def test_what_was_said_comes_back_however_it_was_cut(sizes: list[int], stamped: 
     assert np.abs(heard.astype(int) - sound).max() <= 1
 
 
-def test_a_voice_that_pauses_is_heard_at_its_time() -> None:
+def test_a_voice_that_pauses_keeps_its_times() -> None:
     voices, first, second = VoiceAudio(FORMAT, 20.0), said(RATE), said(RATE, 1)
     for number in range(10):
         part = slice(number * 1600, (number + 1) * 1600)
@@ -51,7 +51,7 @@ def test_a_voice_that_pauses_is_heard_at_its_time() -> None:
     assert np.abs(heard.astype(int) - second).max() <= 1
 
 
-def test_the_microphone_is_heard_where_the_voice_is_not() -> None:
+def test_the_microphone_is_used_without_audio_of_the_voice() -> None:
     voices, microphone = VoiceAudio(FORMAT, 20.0), said(RATE, 7)
     assert voices.instead_of(microphone, "v1", T0, T0 + NS) is microphone
     voices.feed("v1", chunk(said(RATE // 4), T0 + NS // 4, T0))  # a quarter of it only
@@ -63,7 +63,7 @@ def test_the_microphone_is_heard_where_the_voice_is_not() -> None:
     assert voices.instead_of(microphone, "v1", T0, T0 + NS) is microphone
 
 
-def test_voices_and_their_sound_are_bounded() -> None:
+def test_voices_and_their_audio_are_bounded() -> None:
     voices = VoiceAudio(FORMAT, 2.0)
     for number in range(1000):
         voices.feed(f"v{number}", chunk(said(16), T0 + number, T0 + number))
@@ -75,7 +75,7 @@ def test_voices_and_their_sound_are_bounded() -> None:
     assert 2 * RATE <= len(kept) <= 2.5 * RATE
 
 
-def test_a_clock_that_was_set_back_begins_anew() -> None:
+def test_a_clock_that_was_set_back_restarts_the_voice() -> None:
     voices = VoiceAudio(FORMAT, 20.0)
     for start in (T0, T0 - 500 * NS):
         for number in range(5):

@@ -41,7 +41,7 @@ def test_only_whole_windows_are_frames(samples: int, frames: int) -> None:
     assert log_mel(noise(samples)).shape == (frames, MEL_BANDS)
 
 
-def test_a_higher_tone_lies_in_a_higher_band() -> None:
+def test_a_higher_tone_is_in_a_higher_band() -> None:
     peaks = [int(log_mel(tone(f)).mean(axis=0).argmax()) for f in (150, 500, 1500, 4000, 7000)]
     assert peaks == sorted(set(peaks))
 
@@ -70,7 +70,7 @@ def test_a_bad_sample_spoils_only_its_own_frames(bad: float) -> None:
     np.testing.assert_allclose(features[~touched], good[~touched], atol=1e-4)
 
 
-def test_clipped_sound_has_ordinary_features() -> None:
+def test_clipped_audio_has_ordinary_features() -> None:
     features = audio_input(np.where(noise(SAMPLE_RATE) > 0, 32767, -32768).astype(np.int16))
     assert np.isfinite(features).all() and np.abs(features).max() < 20
 
@@ -90,7 +90,7 @@ def test_the_input_has_mean_zero_and_variance_one() -> None:
 
 @given(st.integers(0, 3 * SAMPLE_RATE))
 @settings(max_examples=20, deadline=None)
-def test_only_the_last_seconds_count_and_frames_lie_as_in_the_stream(more: int) -> None:
+def test_only_the_last_seconds_count_and_frames_are_those_of_the_stream(more: int) -> None:
     sound = (noise(SAMPLE_RATE + more) * 30_000).astype(np.int16)
     frames = log_mel(sound.astype(np.float32) / 32768)
     limit = frame_count(SAMPLE_RATE)
@@ -100,12 +100,12 @@ def test_only_the_last_seconds_count_and_frames_lie_as_in_the_stream(more: int) 
 
 
 @pytest.mark.parametrize("samples", [0, 1, 399])
-def test_too_short_a_sound_has_no_frames(samples: int) -> None:
+def test_too_short_audio_has_no_frames(samples: int) -> None:
     assert audio_input(np.zeros(samples, np.int16)).shape == (0, MEL_BANDS)
 
 
 @pytest.mark.parametrize("sound", [np.zeros((10, 2), np.int16), np.zeros(10, np.float32)])
-def test_sound_of_another_shape_or_type_is_refused(sound: np.ndarray) -> None:
+def test_audio_of_another_shape_or_type_is_refused(sound: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"\(n,\) int16"):
         audio_input(sound)
 

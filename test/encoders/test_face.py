@@ -25,7 +25,7 @@ def test_the_chosen_crops_are_few_different_and_in_order(count: int, limit: int)
 
 
 @given(st.integers(1, 500), st.integers(1, 20))
-def test_no_part_of_the_utterance_is_left_out(count: int, limit: int) -> None:
+def test_no_part_of_the_utterance_is_excluded(count: int, limit: int) -> None:
     marks = [-1, *spread(count, limit), count]
     assert np.diff(marks).max() <= count / limit + 2
 
@@ -93,7 +93,7 @@ def test_a_fine_pattern_becomes_gray_not_a_false_pattern() -> None:
         np.zeros((2, 10, 10, 3), np.uint8),
     ],
 )
-def test_what_is_no_picture_is_refused_by_shape_and_type(pixels: np.ndarray) -> None:
+def test_what_is_not_an_image_is_refused_by_shape_and_type(pixels: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"\(H, W, 3\)"):
         to_gray(pixels)
 

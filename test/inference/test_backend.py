@@ -47,7 +47,7 @@ def test_a_machine_without_a_gpu_runs_on_the_cpu_without_a_word(
     )
 
 
-def test_what_was_asked_for_needs_no_note(face: Path) -> None:
+def test_the_selected_device_needs_no_note(face: Path) -> None:
     assert (open_network(face, "cpu").device, open_network(face, "cpu").note) == ("cpu", "")
 
 
@@ -134,7 +134,7 @@ def test_inputs_that_no_device_takes_change_nothing(
     assert network(FACES)["embedding"].shape == (2, 128) and network.device == "cpu"
 
 
-def test_a_device_that_was_asked_for_does_not_fall(face: Path, dying: Failing) -> None:
+def test_a_selected_device_does_not_fall_back(face: Path, dying: Failing) -> None:
     network = open_network(face, "cuda")
     with pytest.raises(RuntimeError, match="illegal"):
         network(FACES)
@@ -173,7 +173,7 @@ def test_a_device_that_agrees_with_the_cpu_is_compared_once_and_kept(
 @pytest.mark.parametrize(
     ("factor", "why"), [(1.1, "differ from the CPU's"), (np.nan, "not finite")]
 )
-def test_a_device_that_answers_otherwise_than_the_cpu_is_not_used(
+def test_a_device_with_other_outputs_than_the_cpu_is_not_used(
     face: Path,
     cuda_listed: None,
     monkeypatch: pytest.MonkeyPatch,

@@ -200,7 +200,7 @@ def test_an_emoticon_is_text(recognizer: EmotionRecognizer) -> None:
 
 
 @pytest.mark.parametrize("make", SOUNDS, ids=lambda make: make.__name__)
-def test_sounds_that_are_no_talk_are_no_rare_emotion(
+def test_non_speech_audio_is_no_rare_emotion(
     recognizer: EmotionRecognizer, make: Callable[[], np.ndarray]
 ) -> None:
     check(probabilities(recognizer, audio=sound(make)))
@@ -208,7 +208,7 @@ def test_sounds_that_are_no_talk_are_no_rare_emotion(
 
 
 @pytest.mark.parametrize("make", FACES, ids=lambda make: make.__name__)
-def test_pictures_that_show_little_are_no_rare_emotion(
+def test_images_that_show_little_are_no_rare_emotion(
     recognizer: EmotionRecognizer, make: Callable[[], np.ndarray]
 ) -> None:
     face = (FaceCrop(0, make()),)

@@ -22,7 +22,7 @@ LOGITS = st.one_of(
 
 
 @given(LOGITS, FACTORS)
-def test_the_answer_never_changes_and_it_stays_a_distribution(
+def test_the_label_never_changes_and_it_stays_a_distribution(
     logits: np.ndarray, factors: list[float]
 ) -> None:
     before = softmax(logits)
@@ -56,7 +56,7 @@ def test_the_confidence_is_multiplied_and_the_others_keep_their_shares() -> None
     np.testing.assert_allclose(after, [0.7, 0.18, 0.12, 0.0], atol=1e-6)
 
 
-def test_it_ends_where_the_next_label_would_be_the_answer() -> None:
+def test_it_is_limited_so_that_the_label_does_not_change() -> None:
     before = np.array([0.3, 0.5, 0.2], np.float32)
     after = scale_confidence(before, [1.0, 0.1, 1.0])  # 0.05: both others would be above it
     assert after.argmax() == 1

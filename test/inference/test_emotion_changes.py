@@ -24,7 +24,7 @@ def state(*probabilities: float, person: Person = ANNA) -> EmotionState:
     return EmotionState(person, 0, np.array(probabilities), 0.0, 0.0, 0.1, 0, 1)
 
 
-def test_a_change_is_told_once_and_small_ones_are_not() -> None:
+def test_a_change_is_reported_once_and_small_ones_are_not() -> None:
     changes = EmotionChanges(EmotionStateConfig(), LABELS)
     (became,) = changes.feed([state(0.1, 0.3, 0.6)])
     assert (became.person, became.label, became.former_label) == (ANNA, "sadness", "")

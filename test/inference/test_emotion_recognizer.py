@@ -116,7 +116,7 @@ def test_nothing_at_all_is_no_idea(recognizer: EmotionRecognizer) -> None:
         (np.zeros((SAMPLE_RATE, 2), np.int16), "int16 mono"),
     ],
 )
-def test_sound_that_is_none_is_missing_and_noted(
+def test_unusable_audio_is_missing_and_noted(
     recognizer: EmotionRecognizer, audio: np.ndarray, note: str
 ) -> None:
     estimate = recognizer.feed(utterance(audio=audio))
@@ -126,12 +126,12 @@ def test_sound_that_is_none_is_missing_and_noted(
     )
 
 
-def test_the_loudest_sound_is_a_sound(recognizer: EmotionRecognizer) -> None:
+def test_audio_at_full_scale_is_used(recognizer: EmotionRecognizer) -> None:
     loud = np.full(SAMPLE_RATE, -32768, np.int16)
     assert recognizer.feed(utterance(audio=loud)).probabilities.sum() == pytest.approx(1)
 
 
-def test_faces_that_are_none_are_left_out_and_noted(recognizer: EmotionRecognizer) -> None:
+def test_invalid_faces_are_excluded_and_noted(recognizer: EmotionRecognizer) -> None:
     empty = FaceCrop(0, np.zeros((0, 96, 3), np.uint8))
     estimate = recognizer.feed(utterance(faces=(empty, face(1))))
     assert estimate.notes == ("1 of 2 face crops are not images",) and estimate.modalities[2]
@@ -169,7 +169,7 @@ def test_what_was_prepared_changes_nothing_but_the_waiting(recognizer: EmotionRe
     )
 
 
-def test_a_final_with_other_sound_than_its_draft_is_encoded_anew(
+def test_a_final_with_other_audio_than_its_draft_is_encoded_again(
     recognizer: EmotionRecognizer,
 ) -> None:
     recognizer.prepare(utterance(audio=sound(2.0, seed=9), is_final=False))
@@ -344,7 +344,7 @@ def test_an_embedding_that_is_not_finite_is_missing(
     assert estimate.modalities == (True, False, True)
 
 
-def test_an_answer_that_is_not_finite_is_no_idea(
+def test_an_output_that_is_not_finite_gives_the_uniform_distribution(
     recognizer: EmotionRecognizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing = {
@@ -357,7 +357,7 @@ def test_an_answer_that_is_not_finite_is_no_idea(
     assert estimate.modalities == (False, False, False) and "not finite" in estimate.notes[0]
 
 
-def test_a_weight_is_how_far_the_answer_moves_without_the_modality() -> None:
+def test_a_weight_is_the_change_of_the_output_without_the_modality() -> None:
     sure = np.array([4.0, 0.0, 0.0], np.float32)
     without = np.array([[0.0, 4.0, 0.0], [4.0, 0.0, 0.0], [0.0, 0.0, 4.0]], np.float32)
     gates = np.array([0.2, 0.3, 0.5], np.float32)
@@ -387,7 +387,7 @@ def test_warming_up_remembers_nothing(bundle: Bundle) -> None:
         max_size=8,
     )
 )
-def test_the_answers_depend_only_on_what_was_said(bundle: Bundle, talk: list[Any]) -> None:
+def test_the_estimates_depend_only_on_the_utterances(bundle: Bundle, talk: list[Any]) -> None:
     """Any mix of modalities, speakers, conversations and drafts gives the same estimates again."""
     said = [
         utterance(

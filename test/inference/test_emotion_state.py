@@ -93,7 +93,7 @@ def test_an_utterance_of_which_nothing_is_known_says_nothing() -> None:
     assert state is not None and state.uncertainty == 1.0 and state.utterances == 0
 
 
-def test_nobody_and_drafts_have_no_state() -> None:
+def test_unknown_speakers_and_drafts_have_no_state() -> None:
     known = states()
     assert known.feed(estimate(1, speaker="")) is None
     assert known.feed(estimate(2, is_final=False)) is None
@@ -116,7 +116,7 @@ def test_a_corrected_speaker_takes_the_utterance_along() -> None:
     assert known.of(BEN, 0).utterances == 1
 
 
-def test_a_speaker_corrected_to_nobody_is_forgotten() -> None:
+def test_a_speaker_corrected_to_unknown_is_deleted() -> None:
     known = states()
     known.feed(estimate(1))
     known.correct(SpeakerCorrected("c", ("u1",), 0, 1, "0", ""))

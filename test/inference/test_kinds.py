@@ -66,7 +66,7 @@ def run(folder: Path, *utterances: Utterance) -> list[Any]:
         return [recognizer.feed(each) for each in utterances]
 
 
-def test_a_bundle_of_any_kinds_answers(kinds: Kinds, tmp_path: Path) -> None:
+def test_a_bundle_of_any_kinds_gives_estimates(kinds: Kinds, tmp_path: Path) -> None:
     folder = write_tiny_bundle_3(tmp_path / "tiny", kinds)
     said = [utterance(number) for number in range(5)]
     estimates = run(folder, *said)
@@ -96,7 +96,7 @@ def test_every_modality_that_is_there_counts(kinds: Kinds, tmp_path: Path) -> No
         )
 
 
-def test_a_corrected_speaker_is_read_anew(kinds: Kinds, tmp_path: Path) -> None:
+def test_text_of_a_corrected_speaker_is_encoded_again(kinds: Kinds, tmp_path: Path) -> None:
     folder = write_tiny_bundle_3(tmp_path / "tiny", kinds)
     said = [utterance(number) for number in range(3)]
     known = [said[0], replace(said[1], speaker_id="0"), said[2]]

@@ -71,7 +71,7 @@ def test_text_alone(recognizer: EmotionRecognizer) -> None:
 
 
 @pytest.mark.data
-def test_sound_alone(recognizer: EmotionRecognizer) -> None:
+def test_audio_only(recognizer: EmotionRecognizer) -> None:
     """Every eighth clip of RAVDESS and EmoDB, each in a new conversation: training data."""
     truth, utterances = [], []
     for corpus, folder in (("ravdess", "ravdess_speech_16k"), ("emodb", "emodb")):

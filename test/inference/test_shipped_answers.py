@@ -156,7 +156,7 @@ def machine() -> list[str]:
     return [f"{os.uname().machine} {name} {digest}", f"onnxruntime {onnxruntime.__version__}"]
 
 
-def test_the_shipped_bundle_answers_as_before() -> None:
+def test_the_shipped_bundle_gives_the_stored_estimates() -> None:
     stored = json.loads(ANSWERS.read_text())
     here = stored["machine"] == machine()
     within, actual = (1e-6 if here else 0.03), answers()

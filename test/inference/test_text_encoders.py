@@ -53,7 +53,7 @@ said = st.builds(Turn, st.integers(0, 9), st.text("abc ", max_size=30))
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(said, st.sampled_from(["goes on", "was corrected", "begins anew"]))))
-def test_memory_changes_no_answer(
+def test_the_cache_changes_no_embedding(
     make: Callable[[], CachedTextEncoder],
     prompt: TextPrompt,
     conversation: list[tuple[Turn, str]],

@@ -134,7 +134,7 @@ def test_what_a_speaker_said_before_counts_up_to_a_bound(folder: Path) -> None:
         assert heard_by_the_part(recognizer, *said) == [0, 1, 0, 2, 3, 4, HEARD, HEARD]
 
 
-def test_drafts_nobody_and_other_conversations_do_not_count(folder: Path) -> None:
+def test_drafts_unknown_speakers_and_other_conversations_do_not_count(folder: Path) -> None:
     with EmotionRecognizer(load_bundle(folder)) as recognizer:
         draft = utterance(0, "0", is_final=False)
         nobody = utterance(1, "")
@@ -177,7 +177,7 @@ def test_after_a_correction_voices_count_as_if_the_speaker_had_been_known_at_onc
     np.testing.assert_array_equal(*estimates)
 
 
-def test_digital_noise_without_a_voice_is_no_sound(folder: Path) -> None:
+def test_digital_noise_without_a_voice_is_not_used(folder: Path) -> None:
     steady = np.full(SAMPLE_RATE, 9000, np.int16)  # a direct current: no frequency has any of it
     with EmotionRecognizer(load_bundle(folder)) as recognizer:
         estimate = recognizer.feed(utterance(0, "0", audio=steady))
@@ -185,7 +185,7 @@ def test_digital_noise_without_a_voice_is_no_sound(folder: Path) -> None:
     assert estimate.notes == ("there is no voice in the audio",)
 
 
-def test_only_the_end_of_a_long_sound_is_heard() -> None:
+def test_only_the_end_of_long_audio_is_used() -> None:
     features = VoiceFeatures(model_folder("speaker-campplus"), 1.0)
     sound = np.random.default_rng(0).integers(-8000, 8000, 3 * SAMPLE_RATE, np.int16)
     whole, end = features(sound), features(sound[-SAMPLE_RATE:])

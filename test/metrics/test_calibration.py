@@ -76,7 +76,7 @@ def answered(share: float, label: int, confidence: float, count: int) -> tuple[n
     return p, np.where(np.arange(count) < share * count, label, (label + 1) % 3)
 
 
-def test_each_label_that_is_answered_gets_a_factor_of_its_own() -> None:
+def test_each_predicted_label_gets_a_factor_of_its_own() -> None:
     rows = [answered(0.6, 0, 0.5, 1000), answered(0.2, 1, 0.8, 1000)]
     p, labels = (np.concatenate(parts) for parts in zip(*rows, strict=True))
     factors = fit_confidence_factors(p, labels, people=1_000_000)
@@ -90,7 +90,7 @@ def test_the_fewer_people_the_nearer_to_one() -> None:
     assert 0.8 < near[0] < 1 and near[-1] == pytest.approx(0.5, abs=1e-3)
 
 
-def test_nobody_to_fit_factors_to_is_an_error() -> None:
+def test_fitting_factors_without_people_is_an_error() -> None:
     p, labels = answered(0.3, 2, 0.6, 10)
     with pytest.raises(ValueError, match=r"people.*0"):
         fit_confidence_factors(p, labels, people=0)

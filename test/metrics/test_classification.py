@@ -28,7 +28,7 @@ def one_vs_all(score: str, truth: Sequence[int], predicted: Sequence[int], class
     return float(metrics.SCORES[f"one_vs_all_{score}"](counts))
 
 
-def test_confusion_has_truth_in_rows() -> None:
+def test_confusion_has_reference_labels_in_rows() -> None:
     expected = [[2, 1, 0], [0, 1, 1], [0, 0, 1]]
     assert metrics.confusion(TRUTH, PREDICTED, 3).tolist() == expected
 
@@ -201,7 +201,7 @@ def test_the_report_is_json() -> None:
     assert report["n"] == 6 and report["f1"]["a"] == pytest.approx(0.8)
 
 
-def test_answers_that_are_certain_are_in_the_last_bin() -> None:
+def test_certain_predictions_are_in_the_last_bin() -> None:
     reliability = metrics.reliability([0, 1, 0], [[1.0, 0.0], [1.0, 0.0], [0.95, 0.05]], bins=10)
     assert reliability.count.tolist() == [0] * 9 + [3]
     assert reliability.right.tolist() == [0] * 9 + [2]

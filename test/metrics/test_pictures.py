@@ -33,7 +33,7 @@ def test_the_confusion_shows_shares_of_the_true_class() -> None:
     assert texts[2, 2] == ""  # anger is never true: nothing is claimed
 
 
-def test_the_reliability_shows_only_bins_with_answers() -> None:
+def test_the_reliability_shows_only_bins_with_predictions() -> None:
     p = [[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]]
     above, below = draw_reliability(reliability([0, 1, 1, 1], p, bins=10)).axes
     diagonal, measured = above.lines
@@ -61,12 +61,12 @@ def test_curves_show_every_epoch_and_the_chosen_one() -> None:
     assert [text.get_text() for text in right.get_legend().texts] == ["seed-0", "seed-1"]
 
 
-def test_a_picture_is_written_without_a_window(tmp_path: Path) -> None:
+def test_a_figure_is_written_without_a_window(tmp_path: Path) -> None:
     draw_confusion(COUNTS, ("a", "b", "c")).savefig(tmp_path / "c.png")
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_pictures_look_as_they_did(tmp_path: Path) -> None:
+def test_the_figures_equal_the_reference_images(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     p = random.dirichlet([1, 1, 1], 200)
     history = [{"loss": 2.0 / n, "weighted_f1": 0.1 * n} for n in range(1, 6)]

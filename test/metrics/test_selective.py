@@ -15,7 +15,7 @@ def test_by_hand() -> None:
     assert area_under_risk_coverage([0.5, 0.9, 0.7, 0.6], [False, True, True, True]) == 1 / 16
 
 
-def test_answers_of_one_confidence_come_together() -> None:
+def test_predictions_of_one_confidence_are_one_point() -> None:
     coverage, risk = risk_coverage([0.5, 0.5, 0.9], [True, False, False])
     assert coverage == pytest.approx([1 / 3, 1])
     assert risk == pytest.approx([1, 2 / 3])

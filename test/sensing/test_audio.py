@@ -100,7 +100,7 @@ def test_floats_pass_unchanged() -> None:
     )
 
 
-def test_an_empty_chunk_is_no_sound() -> None:
+def test_an_empty_chunk_gives_no_samples() -> None:
     assert decode(b"", AudioFormat(RATE, 2)).shape == (0, 2)
     assert AudioStream().feed(decode(b"", AudioFormat(RATE, 2)), T0, RATE) == []
 
@@ -164,7 +164,7 @@ def test_arrays_are_read_by_their_type(
 
 
 @pytest.mark.parametrize("data", [b"abcd", bytearray(b"abcd"), memoryview(b"abcd")])
-def test_bytes_are_passed_on_with_the_format_that_was_told(data: object) -> None:
+def test_bytes_are_passed_on_with_the_given_format(data: object) -> None:
     assert checked_samples(data) is data
     default, told = AudioFormat(RATE, 1, "S16LE"), AudioFormat(48_000, 2, "F32LE")
     assert format_of(data, None, default) == default
@@ -216,7 +216,7 @@ def cuts(draw: st.DrawFn, length: int) -> list[int]:
     st.integers(1, 3),
     st.data(),
 )
-def test_sound_and_times_do_not_depend_on_the_chunks(
+def test_samples_and_times_do_not_depend_on_the_chunks(
     rate: int, channels: int, data: st.DataObject
 ) -> None:
     heard = noise(0.4, rate, channels)
@@ -288,7 +288,7 @@ def test_a_tone_keeps_its_pitch_and_level() -> None:
     assert np.abs(sound - expected)[200:-200].max() < 1e-3
 
 
-def test_resampled_sound_stays_within_full_scale() -> None:
+def test_resampled_audio_stays_within_full_scale() -> None:
     square = np.sign(np.sin(np.arange(48_000) / 20)).astype(np.float32)[:, None]
     stream = AudioStream()
     sound = sound_of(stream.feed(square, T0, 48_000) + stream.flush())
@@ -423,7 +423,7 @@ def test_a_chunk_that_comes_after_its_gap_was_filled_is_dropped() -> None:
     np.testing.assert_array_equal(sound_of(events)[8_000:], heard[8_000:, 0])
 
 
-def test_a_clock_set_back_a_little_drops_what_it_hears_twice() -> None:
+def test_a_clock_set_back_a_little_drops_duplicate_audio() -> None:
     stream, heard = AudioStream(), noise(1.0)
     events = play(stream, heard[:8_000], T0) + play(stream, heard[8_000:], T0 + 200 * MS)
     events += stream.flush()
@@ -472,7 +472,7 @@ def test_without_stamps_time_is_counted_on() -> None:
     np.testing.assert_array_equal(times(events), T0 + np.arange(6_400) * NS // RATE)
 
 
-def test_without_any_stamp_the_arrival_places_the_sound() -> None:
+def test_without_any_stamp_times_are_from_the_arrival() -> None:
     stream, heard = AudioStream(), noise(2.0)
     rng = np.random.default_rng(3)
     events: list[AudioEvent] = []
@@ -509,7 +509,7 @@ def test_a_driver_whose_stamps_stand_still_is_counted() -> None:
 
 @given(st.lists(st.tuples(st.integers(1, 3_000), st.integers(-(10**10), 10**12)), max_size=60))
 @settings(deadline=None)
-def test_no_stamps_whatever_lose_sound_unseen(fed: list[tuple[int, int]]) -> None:
+def test_no_stamps_lose_samples_without_an_event(fed: list[tuple[int, int]]) -> None:
     """Every input sample is returned, or is in an Overlap; few samples are buffered."""
     stream, sent, events = AudioStream(), 0, []
     for number, (length, stamp) in enumerate(fed):
@@ -585,7 +585,7 @@ def test_a_single_peak_is_no_clipping() -> None:
 # --- ends ---
 
 
-def test_flush_and_reset_begin_anew() -> None:
+def test_flush_and_reset_start_a_new_stream() -> None:
     stream = AudioStream()
     assert stream.flush() == []
     play(stream, noise(0.4, 48_000), T0, 48_000)
@@ -679,7 +679,7 @@ def test_of_two_frames_on_one_topic_the_first_is_kept_until_it_dies() -> None:
 @pytest.mark.parametrize("length", [320, 1600])
 @pytest.mark.parametrize("offset", [0.1, 0.3, 0.5, 0.8])
 @pytest.mark.parametrize("jitter", [0, 1])
-def test_two_microphones_without_a_frame_are_told_by_their_stamps(
+def test_two_microphones_without_a_frame_are_detected_by_their_stamps(
     length: int, offset: float, jitter: int
 ) -> None:
     stream, first, second = AudioStream(), noise(10.0), noise(10.0) * np.float32(0.01)
@@ -733,7 +733,7 @@ def test_a_clock_that_jumps_an_hour_begins_a_new_line_and_loses_nothing() -> Non
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1_200, 9_000), st.integers(10, 40))
-def test_chunks_from_before_a_gap_are_not_heard_twice(lost: int, back: int) -> None:
+def test_chunks_from_before_a_gap_are_not_used_twice(lost: int, back: int) -> None:
     stream, heard = AudioStream(), noise(2.0)
     events = play(stream, heard[:RATE], T0, length=320)
     late = T0 + NS + lost * MS

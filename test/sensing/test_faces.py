@@ -100,7 +100,7 @@ def test_no_face_is_found_where_none_is() -> None:
     assert HaarDetector().detect(blank(T0)) == []
 
 
-def test_faces_below_the_smallest_size_are_left_out() -> None:
+def test_faces_below_the_smallest_size_are_excluded() -> None:
     assert HaarDetector(min_face=0.3).detect(frame(room((100, 150)))) == []
 
 
@@ -168,7 +168,7 @@ def test_a_walking_face_that_is_lost_for_a_second_is_the_same_where_it_was_headi
     assert names == [["face1"] if boxes else [] for boxes in seen]
 
 
-def test_after_a_loss_a_face_elsewhere_or_of_another_size_is_somebody_else() -> None:
+def test_after_a_loss_a_face_elsewhere_or_of_another_size_is_a_new_track() -> None:
     for other in (Box(400, 100, 60, 60), Box(90, 90, 140, 140)):
         tracker = FaceTracker(Script([Box(100, 100, 60, 60)], [], [other]), rate=5)
         names = [ids(tracker.feed(blank(T0 + n * 200 * MS))) for n in range(3)]
@@ -244,7 +244,7 @@ def test_a_broken_frame_is_an_error_and_the_next_one_is_searched() -> None:
     assert ids(tracker.feed(frame(astronaut(), T0 + 33 * MS))) == ["face1"]
 
 
-def test_stamps_that_go_back_a_little_are_left_out_and_far_back_start_anew() -> None:
+def test_stamps_that_go_back_a_little_are_skipped_and_far_back_restart() -> None:
     script = Script([Box(0, 0, 20, 20)])
     tracker = FaceTracker(script, rate=5)
     tracker.feed(blank(T0))
@@ -275,7 +275,7 @@ def test_a_rate_that_cannot_be_is_refused() -> None:
             FaceTracker(Script([]), rate=rate)
 
 
-def test_a_walking_face_is_followed_in_real_pictures() -> None:
+def test_a_moving_face_is_tracked_in_real_images() -> None:
     results = []
     for _ in range(2):
         tracker = FaceTracker(HaarDetector(), rate=5)

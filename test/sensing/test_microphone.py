@@ -44,7 +44,7 @@ def test_without_an_info_to_expect_the_parameters_hold_at_once() -> None:
     assert heard(list(microphone.feed(chunk(0)))) == 1600
 
 
-def test_sound_waits_for_an_info_that_comes_late_and_none_of_it_is_lost() -> None:
+def test_audio_waits_for_a_late_info_without_loss() -> None:
     microphone = Microphone(S16)
     microphone.expects_info = True
     events = [event for n in range(40) for event in microphone.feed(chunk(n, stereo()))]
@@ -55,7 +55,7 @@ def test_sound_waits_for_an_info_that_comes_late_and_none_of_it_is_lost() -> Non
     assert min(e.start for e in events if isinstance(e, AudioSamples)) == T0
 
 
-def test_an_info_that_never_comes_is_told_once_and_not_waited_for_longer_than_six_seconds() -> None:
+def test_a_missing_info_is_reported_once_after_six_seconds() -> None:
     microphone = Microphone(S16)
     microphone.expects_info = True
     events = [event for n in range(100) for event in microphone.feed(chunk(n))]
@@ -72,7 +72,7 @@ def test_a_format_that_cannot_be_read_is_refused_until_another_one_comes() -> No
     assert heard(list(microphone.feed(chunk(1)))) == 1600 and microphone.refused == ""
 
 
-def test_a_message_that_tells_its_own_format_waits_for_nothing() -> None:
+def test_a_message_with_its_own_format_does_not_wait() -> None:
     microphone = Microphone(S16)
     microphone.expects_info = True
     assert heard([*microphone.feed(chunk(0, stereo(), STEREO)), *microphone.flush()]) >= 1500
@@ -112,7 +112,7 @@ def test_a_device_that_changes_its_rate_in_mid_stream_is_followed() -> None:
     assert heard(events) == pytest.approx(20 * 1600, abs=4)
 
 
-def test_a_microphone_that_sends_zeros_is_told_once() -> None:
+def test_a_microphone_that_sends_zeros_is_reported_once() -> None:
     microphone = Microphone(S16)
     events = [event for n in range(200) for event in microphone.feed(chunk(n))]
     assert [e for e in events if not isinstance(e, AudioSamples)] == [Silent(T0)]
@@ -133,7 +133,7 @@ def test_what_waits_for_the_info_is_bounded() -> None:
     assert heard(events) == 10 * 1600
 
 
-def test_sound_that_waits_for_an_info_is_bounded_in_bytes_and_what_is_dropped_is_told() -> None:
+def test_audio_that_waits_for_an_info_is_bounded_in_bytes_and_drops_are_reported() -> None:
     microphone = Microphone(S16, most_bytes=10 * 3200)
     microphone.expects_info = True
     events = [event for n in range(30) for event in microphone.feed(chunk(n))]

@@ -65,7 +65,7 @@ def test_a_traceback_without_words_has_places_and_the_type() -> None:
 
 
 @pytest.mark.parametrize("where", ["main", "thread"])
-def test_a_process_that_dies_tells_no_words(where: str) -> None:
+def test_a_process_that_dies_logs_no_words(where: str) -> None:
     pytest.importorskip("rclpy")
     work = f"int('{SAID}')"
     if where == "thread":
@@ -75,7 +75,7 @@ def test_a_process_that_dies_tells_no_words(where: str) -> None:
     assert "ValueError" in done.stderr and SAID not in done.stderr + done.stdout
 
 
-def test_a_process_that_crashes_tells_no_words() -> None:
+def test_a_process_that_crashes_logs_no_words() -> None:
     pytest.importorskip("rclpy")
     code = (
         "import os, signal; from erc_ros.nodes.process import tell_no_words; tell_no_words()\n"

@@ -75,6 +75,6 @@ def test_messages_that_do_not_fit_together_say_nothing(changed: dict[str, Any]) 
     assert why_of_message(message(ALL, **changed)) == {}
 
 
-def test_an_unknown_reason_is_none() -> None:
+def test_an_unknown_reason_is_ignored() -> None:
     reasons = why_of_message(message(ALL, modality_distrust=["", "of tomorrow", ""]))
     assert reasons["audio"].distrust == ""

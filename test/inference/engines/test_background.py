@@ -122,7 +122,7 @@ def test_a_killed_parent_takes_the_build_with_it(
     assert child.wait(PATIENCE) != 0
 
 
-def test_a_full_disk_is_told_and_the_next_start_builds(
+def test_a_full_disk_is_reported_and_the_next_start_builds(
     folder: Path, recognizer: EmotionRecognizer
 ) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -139,7 +139,7 @@ def test_a_full_disk_is_told_and_the_next_start_builds(
         until(lambda: devices(recognizer) == ["tensorrt"] * 4)
 
 
-def test_a_part_on_which_tensorrt_crashes_is_left_out_and_not_tried_again(
+def test_a_part_on_which_tensorrt_crashes_is_skipped_and_not_built_again(
     folder: Path, recognizer: EmotionRecognizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STAND_IN", "fatal")
@@ -172,7 +172,7 @@ def test_a_new_driver_that_crashes_on_the_old_engines_gets_new_ones(
     assert all(a.read_bytes() != b for a, b in zip(engines(folder), before, strict=True))
 
 
-def test_tensorrt_that_does_not_work_at_all_is_told(
+def test_tensorrt_that_does_not_work_at_all_is_reported(
     recognizer: EmotionRecognizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(background.tensorrt_engine, "probe", _broken)

@@ -69,7 +69,7 @@ def test_kept_inputs_that_cannot_be_read(folder: Path, data: bytes | None) -> No
         kept(folder / "text.onnx")
 
 
-def test_an_answer_that_differs_is_no_agreement() -> None:
+def test_an_output_that_differs_is_no_agreement() -> None:
     stored = [({"x": np.ones(3)}, {"y": np.array([1.0, 2.0, 4.0])})]
     assert disagreement(lambda x: {"y": np.array([1.0, 2.0, 4.04])}, stored, 0.02) == (
         pytest.approx(0.01)
@@ -82,7 +82,7 @@ def test_an_answer_that_differs_is_no_agreement() -> None:
         disagreement(lambda x: {"y": np.ones(2)}, stored, 0.02)
 
 
-def test_check_tells_what_is_fit_for_tensorrt(
+def test_check_reports_what_tensorrt_supports(
     folder: Path, capsys: pytest.CaptureFixture[str], engines: Path
 ) -> None:
     assert main(["build-engines", str(folder), "--check"]) == 0
@@ -130,7 +130,7 @@ def test_check_names_what_is_not_and_the_way_out(
     )
 
 
-def test_a_bundle_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["build-engines", str(tmp_path)]) == 1
     assert "bundle.yaml cannot be read" in capsys.readouterr().err
     assert main(["build-engines", "no-such-bundle"]) == 1
@@ -170,7 +170,7 @@ def test_a_network_of_dynamic_int8_becomes_an_engine_as_well(
     same_answers(folder, "auto")  # on the CPU with int8 activations
 
 
-def test_the_form_for_tensorrt_that_lies_in_a_bundle_becomes_its_engines(
+def test_engines_are_built_from_the_variant_for_tensorrt(
     folder: Path, tensorrt: None, engines: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     form = form_for_tensorrt(folder)
@@ -285,7 +285,7 @@ def test_an_edited_engine_is_passed_over_and_built_again(
     assert open_network(folder / "face.onnx", "auto").device == "tensorrt"
 
 
-def test_a_model_that_tensorrt_refuses_is_told_and_the_others_are_built(
+def test_a_model_that_tensorrt_refuses_is_reported_and_the_others_are_built(
     folder: Path,
     tensorrt: None,
     monkeypatch: pytest.MonkeyPatch,
@@ -299,7 +299,7 @@ def test_a_model_that_tensorrt_refuses_is_told_and_the_others_are_built(
     assert open_network(folder / "text.onnx", "auto").device == "cpu"
 
 
-def test_an_engine_whose_answers_are_wrong_is_not_kept(
+def test_an_engine_whose_outputs_are_wrong_is_not_kept(
     folder: Path, tensorrt: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STAND_IN", "wrong")

@@ -291,7 +291,7 @@ def test_a_newer_opset_than_tensorrt_reads_is_named() -> None:
     assert graph.problems(model) == ["opset 22, TensorRT takes up to 20: export it with that"]
 
 
-def test_the_same_problem_at_many_places_is_told_once() -> None:
+def test_the_same_problem_at_many_places_is_reported_once() -> None:
     nodes = "a = Det (x)\n b = Det (a)\n y = Det (b)"
     (problem,) = graph.problems(small(f"g (float[B] x) => (float[B] y) {{ {nodes} }}"))
     assert problem.endswith("(a and 2 more)")
@@ -408,7 +408,7 @@ def test_static_int8_for_cpus_becomes_float_with_the_same_weights(
     assert (expected == 0).any() and np.abs(output[expected == 0]).max() < 0.3
 
 
-def test_int8_weights_alone_are_multiplied_by_float_activations_where_that_is_asked() -> None:
+def test_weight_only_int8_uses_float_activations() -> None:
     rng = np.random.default_rng(0)
     weights = rng.integers(-127, 128, (64, 32)).astype(np.int8)
     scales = rng.uniform(0.01, 0.02, 32).astype(np.float32)

@@ -62,12 +62,12 @@ def test_shapes_outside_of_every_profile(shapes: dict[str, tuple[int, ...]]) -> 
 
 
 @pytest.mark.parametrize("axis", ["batch", None])
-def test_an_axis_that_nobody_knows_is_named_with_the_way_out(axis: str | None) -> None:
+def test_an_unknown_axis_is_named_with_what_to_do(axis: str | None) -> None:
     with pytest.raises(EngineError, match=rf"text\.onnx: axis {axis!r} of input ids .*known are"):
         profiles({"ids": (axis, "L")}, SIZES, "text.onnx")
 
 
-def test_whatever_the_recogniser_asks_has_a_profile(tiny_folder: Path) -> None:
+def test_all_calls_of_the_recognizer_have_a_profile(tiny_folder: Path) -> None:
     """The calls include full size, no cached tokens, and missing modalities."""
     from erc_ros.inference.engines import graph
 

@@ -81,7 +81,7 @@ def test_an_engine_cut_short_edited_or_gone(model: Path, data: bytes | None, sai
         None,
     ],
 )
-def test_a_record_that_is_none(model: Path, record: bytes | None) -> None:
+def test_an_invalid_record(model: Path, record: bytes | None) -> None:
     json_file = saved(model).with_suffix(".json")
     json_file.unlink() if record is None else json_file.write_bytes(record)
     with pytest.raises(EngineError, match="erc build-engines"):
