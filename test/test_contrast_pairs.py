@@ -43,10 +43,10 @@ def test_the_command_uses_the_shipped_bundle(capsys: pytest.CaptureFixture[str])
         r"^(.*\S) +(-?[\d.]+) % \((-?[\d.]+) to (-?[\d.]+)\)", printed, re.MULTILINE
     )
     assert [name for name, *_ in figures] == [
-        "right with the history",
-        "right without it",
+        "accuracy with history",
+        "accuracy without history",
         "difference",
-        "odds move to the right side",
+        "odds in the right direction",
     ]
     for _, value, low, high in figures:
         assert float(low) < float(value) < float(high)
@@ -68,7 +68,7 @@ def test_the_figures_count_the_estimates_of_a_bundle(
     monkeypatch.setattr("benchmarks.contrast.read_pairs", lambda: read_pairs(file))
     main([])
     printed = capsys.readouterr().out
-    assert re.search(r"right with the history +50\.0 % \(50\.0 to 50\.0\)", printed)
-    assert re.search(r"right without it +50\.0 %", printed)
+    assert re.search(r"accuracy with history +50\.0 % \(50\.0 to 50\.0\)", printed)
+    assert re.search(r"accuracy without history +50\.0 %", printed)
     assert re.search(r"difference +0\.0 %", printed)
-    assert re.search(r"right side +0\.0 %", printed)  # the same history gives the same odds
+    assert re.search(r"right direction +0\.0 %", printed)  # the same history gives the same odds

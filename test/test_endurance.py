@@ -40,7 +40,7 @@ def test_a_run_that_is_ended_early_reports_its_duration(
     before = signal.getsignal(signal.SIGTERM)
     watch = Watch()
     core(1000.0, watch, str(write_tiny_bundle(tmp_path / "bundle")), speakers=False)
-    assert watch.checks[0] == (False, "0.0 hours of conversation, 1000 were asked for")
+    assert watch.checks[0] == (False, "0.0 of 1000 hours of conversation")
     assert signal.getsignal(signal.SIGTERM) is before
 
 

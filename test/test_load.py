@@ -26,8 +26,8 @@ def test_memory_and_what_remains_of_8_gb_are_written(
 ) -> None:
     figures = [
         Figure("audio chunks lost", 1.5, "%", 0),
-        Figure("memory (RSS), greatest", 450.0, "MB"),
-        Figure("memory (PSS), greatest", 400.0, "MB"),
+        Figure("memory (RSS), maximum", 450.0, "MB"),
+        Figure("memory (PSS), maximum", 400.0, "MB"),
     ]
     monkeypatch.setattr(load, "measure", lambda robot, seconds: figures)
     monkeypatch.setattr(record, "RESULTS", tmp_path)

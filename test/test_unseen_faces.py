@@ -36,7 +36,7 @@ def test_figures_of_all_images_and_people_are_printed(
 ) -> None:
     main(["--data", str(data)])
     rows = capsys.readouterr().out.splitlines()
-    assert rows[0].endswith("36 pictures of 3 people")
+    assert rows[0].endswith("36 images of 3 people")
     assert [row.split()[0] for row in rows[1:4]] == [
         "accuracy",
         "unweighted_recall",
@@ -79,5 +79,5 @@ def test_a_file_that_is_not_an_image_and_an_empty_folder_are_named(data: Path) -
     (data / "ckplus48" / "fear" / "S009_001_00000001.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"S009_001_00000001\.png"):
         read_pictures(data / "ckplus48")
-    with pytest.raises(FileNotFoundError, match="pictures"):
+    with pytest.raises(FileNotFoundError, match="images"):
         read_pictures(data / "elsewhere")

@@ -183,7 +183,7 @@ def test_a_voice_of_another_network_can_still_be_removed(tmp_path: Path) -> None
         (None, "No such file"),
         (b"ID3 no wave", "ffmpeg"),
         (b"", "ffmpeg"),
-        (b"silence", "0.0 s of speech, at least 5.0 s are needed"),
+        (b"silence", "0.0 s of speech were found; record at least 5.0 s"),
     ],
 )
 def test_an_unusable_recording_is_one_line_and_leaves_the_file(

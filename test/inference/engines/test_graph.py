@@ -288,7 +288,7 @@ def test_what_tensorrt_does_not_take_is_named(text: str, said: str) -> None:
 def test_a_newer_opset_than_tensorrt_reads_is_named() -> None:
     model = small("g (float[B] x) => (float[B] y) { y = Abs (x) }")
     model.opset_import[0].version = 22
-    assert graph.problems(model) == ["opset 22, TensorRT takes up to 20: export it with that"]
+    assert graph.problems(model) == ["opset is 22; export it with at most 20"]
 
 
 def test_the_same_problem_at_many_places_is_reported_once() -> None:
