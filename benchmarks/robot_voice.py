@@ -1,4 +1,4 @@
-"""Detection of the robot's own voice: false utterances, muted answers and barge-in.
+"""Detection of the robot's own voice: false utterances, muted replies and barge-in.
 
     python -m benchmarks.robot_voice [--seeds 3] [--part tail] [--part answers] ...
 
@@ -41,7 +41,7 @@ ROOMS = (0.2, 0.4, 0.8)  # s, RT60
 VOLUME, DISTANCE = 50.0, 1.0  # m3, volume of the room; m, distance of both speakers
 PLAYBACK = (0.0, 0.1, 0.2)  # s from /robot_speaking to the playback
 TAILS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8)  # s
-GAPS = (0.2, 0.5, 1.0)  # s from the end of the robot's speech to the answer
+GAPS = (0.2, 0.5, 1.0)  # s from the end of the robot's speech to the reply
 LOUDER = (-5, 0, 5, 10, 15)  # dB, level of the person relative to the robot
 GATES = ("robot_speaking", "reference channel")
 TEXT_AFTER = (0.0, 0.5, 1.0, 2.0, 3.0)  # s, robot_gate.text_delay
@@ -49,7 +49,7 @@ TEXT_DELAYS = {"0.3 to 0.8 s": (0.3, 0.8), "0.5 to 1.5 s": (0.5, 1.5), "1 to 3 s
 NOISE = 30.0  # dB below the speech
 FIRST_SEED = 2  # the settings of the gate were tuned on seeds 0 and 1
 EXCHANGES = 8  # exchanges per session with one room and one robot
-LEAST_CUT = 0.2  # s, muted beginning of an answer that counts as a lost syllable
+LEAST_CUT = 0.2  # s, muted beginning of a reply that counts as a lost syllable
 LONG = 8.0  # s, duration of the robot's speech with barge-in
 PATIENT = (2.5, 4.0)
 
@@ -267,7 +267,7 @@ def alone(rt60: float, playback: float) -> Callable[[Voices, np.random.Generator
 def answered(
     rt60: float, playback: float, gap: float
 ) -> Callable[[Voices, np.random.Generator], Session]:
-    """Return a function that simulates answers `gap` s after the robot's speech."""
+    """Return a function that simulates replies `gap` s after the robot's speech."""
 
     def make(voices: Voices, random: np.random.Generator) -> Session:
         pairs = [spoken(voices, random) for _ in range(EXCHANGES)]
@@ -403,7 +403,7 @@ def recognised(
 
 
 def text_table(cast: Cast) -> None:
-    """Print the share of published texts of the robot, and of lost texts of answers."""
+    """Print the share of published texts of the robot, and of lost texts of replies."""
     header("ASR delay", "ASR times", *(f"{after} s" for after in TEXT_AFTER))
     for name, delay in TEXT_DELAYS.items():
         for tells in ("start and end", "arrival"):

@@ -61,7 +61,7 @@ def test_cuda_that_does_not_start_is_one_warning_for_all_networks(
     assert [network.device for network in networks] == ["cpu"] * 3
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert "cuda cannot be used" in record.message and "going on with cpu" in record.message
+    assert "cuda cannot be used" in record.message and "using cpu instead" in record.message
     assert all("did not start" in network.note for network in networks)
 
 
@@ -108,7 +108,7 @@ def test_a_device_that_fails_while_it_runs_is_left_for_the_next(
     outputs = [network(FACES)["embedding"] for _ in range(3)]
     assert network.device == "cpu" and dying.calls == 1 and np.isfinite(outputs).all()
     (record,) = caplog.records
-    assert "cuda failed while it ran (CUDA error 700: an illegal memory access)" in record.message
+    assert "cuda failed during a call (CUDA error 700: an illegal memory access)" in record.message
     assert "cuda: CUDA error 700" in network.note
 
 

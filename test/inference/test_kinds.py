@@ -198,10 +198,13 @@ Change = Callable[[dict[str, Any]], Any]
 BROKEN: list[tuple[Change, str]] = [
     (
         lambda m: m["text"].update(kind="letters"),
-        "text.kind is 'letters', known are cached, prompt",
+        "text.kind is 'letters'; must be one of cached, prompt",
     ),
-    (lambda m: m["audio"].pop("kind"), "audio.kind is None, known are log-mel, waveform, voice"),
-    (lambda m: m["visual"].update(kind=["clip"]), r"visual.kind is \['clip'\], known are"),
+    (
+        lambda m: m["audio"].pop("kind"),
+        "audio.kind is None; must be one of log-mel, waveform, voice",
+    ),
+    (lambda m: m["visual"].update(kind=["clip"]), r"visual.kind is \['clip'\]; must be one of"),
     (lambda m: m.update(visual=3), "visual must be a mapping, got 3"),
     (lambda m: m.pop("text"), r"lacks \['text'\]"),
     (lambda m: m.pop("fusion"), r"lacks \['fusion'\]"),
@@ -231,7 +234,7 @@ BROKEN: list[tuple[Change, str]] = [
     (lambda m: m["calibration"].update(temperature=0), "calibration: temperature must be in"),
     (
         lambda m: m["calibration"].update(temperatures={"words": 1.0}),
-        r"calibration.*temperatures names 'words', known are text\+audio\+visual",
+        r"calibration.*temperatures has the key 'words'; must be one of text\+audio\+visual",
     ),
     (
         lambda m: m["calibration"].update(temperatures={"text": 0.0}),
@@ -239,7 +242,7 @@ BROKEN: list[tuple[Change, str]] = [
     ),
     (
         lambda m: m["calibration"].update(confidence_factors={"sound": [1.0] * 7}),
-        r"calibration.*confidence_factors names 'sound', known are text\+audio\+visual",
+        r"calibration.*confidence_factors has the key 'sound'; must be one of text\+audio\+visual",
     ),
     (
         lambda m: m["calibration"].update(confidence_factors={"audio": [1.0]}),
@@ -247,7 +250,7 @@ BROKEN: list[tuple[Change, str]] = [
     ),
     (
         lambda m: m["calibration"].update(confidence_factors={"audio": [float("nan")]}),
-        r"calibration.*confidence_factors.audio is nan; it must be in \[0.1, 10\]",
+        r"calibration.*confidence_factors.audio is nan; must be in \[0.1, 10\]",
     ),
     (
         lambda m: m["calibration"].update(confidence_factors={"audio": [0.0]}),
