@@ -232,11 +232,11 @@ def _transcription(message: Any, arrival: int) -> Transcript | None:
     if not text.strip():
         return None
     transcript = Transcript(text=text, arrival=arrival, no_speech=_no_speech(message))
-    heard, took = float(message.audio_time), float(message.transcription_time)
-    if not (0 < heard <= TOLD_SECONDS and 0 <= took <= TOLD_SECONDS):
+    audio_duration, took = float(message.audio_time), float(message.transcription_time)
+    if not (0 < audio_duration <= TOLD_SECONDS and 0 <= took <= TOLD_SECONDS):
         return transcript
     end = arrival - seconds(took)
-    return replace(transcript, start=end - seconds(heard), end=end)
+    return replace(transcript, start=end - seconds(audio_duration), end=end)
 
 
 def _no_speech(message: Any) -> float:

@@ -807,13 +807,13 @@ class Perception:
         """
         for event in events:
             if isinstance(event, (UtteranceEvent, TextCorrected)):
-                said = event.utterance
-                if self._drops(said):
-                    self.counts["opted_out"] += said.is_final
+                utterance = event.utterance
+                if self._drops(utterance):
+                    self.counts["opted_out"] += utterance.is_final
                     continue
-                frame_id = said.frame_id or self.frame_id or self._camera_frame_id
-                said = replace(said, frame_id=frame_id, audio=self._alone(said))
-                event = replace(event, utterance=said)
+                frame_id = utterance.frame_id or self.frame_id or self._camera_frame_id
+                utterance = replace(utterance, frame_id=frame_id, audio=self._alone(utterance))
+                event = replace(event, utterance=utterance)
             if isinstance(event, ConversationEnded):
                 self._silenced.clear()
             yield event

@@ -24,11 +24,11 @@ def installed(package: str) -> Path | None:
     The prefixes in AMENT_PREFIX_PATH are searched first, then the share/ folder of the Python
     environment, which is not in the variable for ros-* wheels and virtual environments.
     """
-    told = [
+    prefixes = [
         prefix for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix
     ]
     own = [sys.prefix, sysconfig.get_path("data"), site.getuserbase()]
-    for prefix in map(Path, [*filter(None, told), *own]):
+    for prefix in map(Path, [*filter(None, prefixes), *own]):
         marker = prefix / "share" / "ament_index" / "resource_index" / "packages" / package
         if marker.is_file() and (prefix / "share" / package).is_dir():
             return prefix / "share" / package

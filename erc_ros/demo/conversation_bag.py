@@ -133,9 +133,9 @@ def _texts(
         words = phrase.text.split()
         for time in np.arange(phrase.start + recognizer.partials, phrase.end, recognizer.partials):
             share = (time - phrase.start) / (phrase.end - phrase.start)
-            heard = " ".join(words[: max(1, int(share * len(words)))])
+            partial = " ".join(words[: max(1, int(share * len(words)))])
             entries.append(
-                _text(writer, recognizer.type, float(time), float(time) + 0.2, heard, final=False)
+                _text(writer, recognizer.type, float(time), float(time) + 0.2, partial, final=False)
             )
     return entries
 
@@ -232,10 +232,10 @@ def write_demo(
         VoiceError: the synthesizer is not installed.
     """
     sound, phrases = perform(DIALOGUE, synthesiser())
-    seen = [p for p, turn in zip(phrases, DIALOGUE, strict=True) if turn.speaker == 0]
+    visible_phrases = [p for p, turn in zip(phrases, DIALOGUE, strict=True) if turn.speaker == 0]
     recognizer = SimulatedRecognizer(type=speech_type)
     return write_conversation(
-        path, sound, phrases, portrait(seen), recognizer=recognizer, storage=storage
+        path, sound, phrases, portrait(visible_phrases), recognizer=recognizer, storage=storage
     )
 
 
@@ -270,12 +270,12 @@ def perform(
     phrases = []
     time = 1.0
     for turn in dialogue:
-        said = engine.say(turn.text, VOICES[turn.speaker], turn.delivery)
-        said = _trimmed(said)
-        phrases.append(Phrase(time, time + len(said) / SAMPLE_RATE, turn.text))
+        clip = engine.say(turn.text, VOICES[turn.speaker], turn.delivery)
+        clip = _trimmed(clip)
+        phrases.append(Phrase(time, time + len(clip) / SAMPLE_RATE, turn.text))
         pause = np.zeros(int(rng.uniform(0.7, 1.1) * SAMPLE_RATE), np.float32)
-        pieces += [said, pause]
-        time += (len(said) + len(pause)) / SAMPLE_RATE
+        pieces += [clip, pause]
+        time += (len(clip) + len(pause)) / SAMPLE_RATE
     pieces.append(np.zeros(2 * SAMPLE_RATE, np.float32))
     sound = np.concatenate(pieces) * 0.6
     noise = rng.standard_normal(len(sound)).astype(np.float32) * 1e-3  # -60 dB, a quiet room

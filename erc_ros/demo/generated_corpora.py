@@ -239,12 +239,16 @@ def write_recording(
         raise ValueError(f"layout is {layout!r}, known are {', '.join(LABELS)}")
     rng = np.random.default_rng(seed)
     turns = [turn for _ in range(dialogues) for turn in _dialogue(layout, rng)]
-    said = _perform_turns(layout, turns, synthesiser(), seed)
+    performance = _perform_turns(layout, turns, synthesiser(), seed)
     write_conversation(
-        folder, said.sound, said.phrases, _camera(layout, said), frames_per_second=RATE,
+        folder,
+        performance.sound,
+        performance.phrases,
+        _camera(layout, performance),
+        frames_per_second=RATE,
         recognizer=recognizer,
-    )  # fmt: skip
-    write_truth(folder.with_name(f"{folder.name}.truth.csv"), turns, said.phrases)
+    )
+    write_truth(folder.with_name(f"{folder.name}.truth.csv"), turns, performance.phrases)
     return folder
 
 
@@ -353,14 +357,16 @@ def _write_meld(root: Path, performed: Iterator[Performance], dialogues: int) ->
     for split, (table, clips) in SPLITS.items():
         rows: list[tuple[object, ...]] = [MELD_COLUMNS]
         for dialogue in range(counts[split]):
-            said = next(performed)
-            for number, (turn, phrase) in enumerate(zip(said.turns, said.phrases, strict=True)):
+            performance = next(performed)
+            for number, (turn, phrase) in enumerate(
+                zip(performance.turns, performance.phrases, strict=True)
+            ):
                 times = (_clock(phrase.start - MARGIN), _clock(phrase.end + MARGIN))
                 sentiment = SENTIMENTS.get(turn.emotion, "negative")
                 speaker = NAMES[turn.speaker]
                 rows.append((len(rows), turn.text, speaker, turn.emotion, sentiment, dialogue,
                              number, 1, 1, *times))  # fmt: skip
-                sound = said.said(number, MARGIN)
+                sound = performance.said(number, MARGIN)
                 _write_video(
                     root / clips / f"dia{dialogue}_utt{number}.mp4",
                     len(sound) / SAMPLE_RATE,
@@ -382,7 +388,7 @@ def _clock(seconds: float) -> str:
 
 def _write_iemocap(root: Path, performed: Iterator[Performance], dialogues: int) -> None:
     for number in range(dialogues):
-        said = next(performed)
+        performance = next(performed)
         session = root / f"Session{number % 5 + 1}"
         # The speaker with the markers, after whom the dialogue is named, sits on the left.
         left = "FM"[number // 5 % 2]
@@ -390,7 +396,9 @@ def _write_iemocap(root: Path, performed: Iterator[Performance], dialogues: int)
         labels = ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]", ""]
         words = []
         counts = {"F": 0, "M": 0}
-        for index, (turn, phrase) in enumerate(zip(said.turns, said.phrases, strict=True)):
+        for index, (turn, phrase) in enumerate(
+            zip(performance.turns, performance.phrases, strict=True)
+        ):
             person = "FM"[turn.speaker]
             called = f"{name}_{person}{counts[person]:03d}"
             counts[person] += 1
@@ -402,15 +410,17 @@ def _write_iemocap(root: Path, performed: Iterator[Performance], dialogues: int)
                 "",
             ]
             words.append(f"{called} [{phrase.start:08.4f}-{phrase.end:08.4f}]: {turn.text}")
-            _write_sound(session / "sentences/wav" / name / f"{called}.wav", said.said(index))
+            _write_sound(
+                session / "sentences/wav" / name / f"{called}.wav", performance.said(index)
+            )
         for part, lines in (("EmoEvaluation", labels), ("transcriptions", words)):
             file = session / "dialog" / part / f"{name}.txt"
             file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(file, "\n".join(lines) + "\n")
-        _write_sound(session / "dialog/wav" / f"{name}.wav", said.sound)
-        seconds = len(said.sound) / SAMPLE_RATE
+        _write_sound(session / "dialog/wav" / f"{name}.wav", performance.sound)
+        seconds = len(performance.sound) / SAMPLE_RATE
         avi = session / "dialog/avi/DivX" / f"{name}.avi"
-        _write_video(avi, seconds, _side_by_side(said, "FM".index(left)), said.sound)
+        _write_video(avi, seconds, _side_by_side(performance, "FM".index(left)), performance.sound)
 
 
 def _side_by_side(said: Performance, left: int) -> Callable[[float], Pictures]:

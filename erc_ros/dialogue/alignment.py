@@ -389,9 +389,9 @@ def majority(segments: Sequence[SpeechSegment]) -> Attribution:
         speaker = segment.attribution.speaker
         shares[speaker] = shares.get(speaker, 0) + segment.end - segment.start
     total = sum(shares.values())
-    known = {speaker: share for speaker, share in shares.items() if speaker is not None}
-    if not known or not total:
+    by_speaker = {speaker: share for speaker, share in shares.items() if speaker is not None}
+    if not by_speaker or not total:
         return UNCLEAR
-    best = max(known, key=lambda speaker: known[speaker])
+    best = max(by_speaker, key=lambda speaker: by_speaker[speaker])
     confidences = [p.attribution.confidence for p in segments if p.attribution.speaker == best]
-    return Attribution(best, max(confidences) * known[best] / total)
+    return Attribution(best, max(confidences) * by_speaker[best] / total)

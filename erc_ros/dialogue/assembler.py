@@ -372,12 +372,14 @@ class UtteranceAssembler:
 
         This is the last speaker in the open speech; diarization is updated about once per second.
         """
-        start, heard = self._speech.open_start, self._speech.heard_until
-        if start is None or heard is None:
+        start, heard_until = self._speech.open_start, self._speech.heard_until
+        if start is None or heard_until is None:
             return ""
-        speakers = (t.attribution.speaker for t in self._diarizer.speakers_between(start, heard))
-        known = [speaker for speaker in speakers if speaker is not None]
-        return self._log.label_of(known[-1]) if known else ""
+        speakers = (
+            t.attribution.speaker for t in self._diarizer.speakers_between(start, heard_until)
+        )
+        known_speakers = [speaker for speaker in speakers if speaker is not None]
+        return self._log.label_of(known_speakers[-1]) if known_speakers else ""
 
     def last_speaker(self) -> str:
         """Return the last speaker of this conversation; "": unknown."""
@@ -415,8 +417,8 @@ class UtteranceAssembler:
 
     def _listen(self, sound: AudioSamples) -> list[Event]:
         out: list[Event] = []
-        heard, back = self._clock.sound, seconds(self._config.max_backwards)
-        if heard is not None and sound.start < heard - back:
+        end, back = self._clock.sound, seconds(self._config.max_backwards)
+        if end is not None and sound.start < end - back:
             out = self._restart(sound.start)
         for events in self._speech.feed(sound):
             self._clock = replace(self._clock, sound=self._speech.heard_until)
@@ -454,17 +456,17 @@ class UtteranceAssembler:
         least = self._config.speech.open_speech.stretch.min_left_over
         if period := self._config.speech.open_speech.provisional_period:
             least = min(least, period)
-        known = self._speech.draft_id
+        utterance_id = self._speech.draft_id
         for segment in self._speech.segment():
             if segment.end - segment.start >= seconds(least):
                 self._log.spoke(segment.start, segment.end)
-                known = known or self._log.next_id()
-                segment = replace(segment, utterance_id=known)
+                utterance_id = utterance_id or self._log.next_id()
+                segment = replace(segment, utterance_id=utterance_id)
                 out.append(self._event(segment, self._partial(segment), is_final=False))
                 # during speech there is no text of both yet, so that encoding them would be wasted
                 if segment.is_paused and (joined := self._joined(segment)):
                     out.append(self._event(joined, self._partial(joined), is_final=False))
-        self._speech.drafted(known)
+        self._speech.drafted(utterance_id)
         return out
 
     def _joined(self, segment: SpeechSegment) -> SpeechSegment | None:
@@ -545,14 +547,14 @@ class UtteranceAssembler:
             if len(ids) > 1:
                 self._counters["merged_drafts"] += len(ids) - 1
             start, end = share.segments[0].start, share.segments[-1].end
-            known = ids[0] if ids else ""
+            utterance_id = ids[0] if ids else ""
             whole = SpeechSegment(
-                start, end, utterance_id=known, attribution=majority(share.segments)
+                start, end, utterance_id=utterance_id, attribution=majority(share.segments)
             )
             if share.transcript is None:
                 out += self._wait(whole, least)
                 continue
-            whole = replace(whole, utterance_id=known or self._log.next_id())
+            whole = replace(whole, utterance_id=utterance_id or self._log.next_id())
             self._counters["utterances"] += 1
             event = self._event(whole, share.transcript, is_final=True)
             parts.append((whole, event.utterance))

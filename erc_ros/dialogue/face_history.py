@@ -166,14 +166,15 @@ class FaceHistory:
             voice: (time in ns, speech probability) during and shortly before the utterance.
             voice_id, person_id: of ROS4HRI; "" if unknown.
         """
-        seen = [face for face in self._seen if start <= face.crop.stamp <= end]
-        counts = Counter(face.track for face in seen)
+        crops_in_span = [face for face in self._seen if start <= face.crop.stamp <= end]
+        counts = Counter(face.track for face in crops_in_span)
         counts.update(track for track, stamp in self._unseen if start <= stamp <= end)
         face_id, evidence = self._find(counts, voice, start, end, voice_id, person_id)
         if not person_id:
             person_id = self._partner([("voice", voice_id), ("face", face_id)], "person")
         faces = sorted(
-            (face for face in seen if face.track == face_id), key=lambda face: face.crop.stamp
+            (face for face in crops_in_span if face.track == face_id),
+            key=lambda face: face.crop.stamp,
         )
         parts = np.array_split(np.arange(len(faces)), max(1, min(count, len(faces))))
         best = [max(part, key=lambda n: (faces[n].sharpness, -n)) for part in parts if len(part)]
@@ -191,15 +192,15 @@ class FaceHistory:
     ) -> tuple[str, Evidence]:
         if face := self._partner([("voice", voice_id), ("person", person_id)], "face"):
             return face, "match"
-        shares = {face: share(told, start, end) for face, told in self._spoken.items()}
+        shares = {face: share(spoken, start, end) for face, spoken in self._spoken.items()}
         speaker = max(shares, key=lambda face: shares[face], default="")
         if speaker and shares[speaker] >= self._config.speaks:
             return speaker, "is_speaking"
         # faces that were reported as silent are excluded
-        there = [face for face in present(counts, self._config.present) if face not in shares]
-        if len(there) == 1:
-            return there[0], "only"
-        motions = {face: self._motion(face, voice, start, end) for face in there}
+        candidates = [face for face in present(counts, self._config.present) if face not in shares]
+        if len(candidates) == 1:
+            return candidates[0], "only"
+        motions = {face: self._motion(face, voice, start, end) for face in candidates}
         if face := clearly_most(motions, self._config.clearly):
             return face, "motion"
         return "", "unclear" if counts else ""

@@ -195,10 +195,10 @@ def closed(
 
     turns: speaker turns of the region; empty if it is not an utterance.
     """
-    start, known = state.start, state.utterance_id
+    start, utterance_id = state.start, state.utterance_id
     state = replace(state, start=None, utterance_id="")
     if start is None:
-        return state, SpeechEnded(end, (), known)
+        return state, SpeechEnded(end, (), utterance_id)
     segments: list[SpeechSegment] = []
     least = seconds(config.stretch.min_left_over)
     for turn in turns:
@@ -208,10 +208,10 @@ def closed(
         if turn.end - begin >= FRAME_TIME and not is_rest:
             attribution = turn.attribution
             segments.append(
-                SpeechSegment(start, turn.end, utterance_id=known, attribution=attribution)
+                SpeechSegment(start, turn.end, utterance_id=utterance_id, attribution=attribution)
             )
-            start, known = turn.end, ""
-    return state, SpeechEnded(end, tuple(segments), known)
+            start, utterance_id = turn.end, ""
+    return state, SpeechEnded(end, tuple(segments), utterance_id)
 
 
 class OpenSpeech:
@@ -263,9 +263,12 @@ class OpenSpeech:
     def matched(self, end: int, is_open: bool) -> None:
         """Record a match of speech up to `end` (ns). is_open: whether it includes open speech."""
         state = self.state
-        start, known = (end, "") if is_open else (state.start, state.utterance_id)
+        start, utterance_id = (end, "") if is_open else (state.start, state.utterance_id)
         self.state = replace(
-            state, start=start, utterance_id=known, matched_until=max(state.matched_until, end)
+            state,
+            start=start,
+            utterance_id=utterance_id,
+            matched_until=max(state.matched_until, end),
         )
 
     def skip_pause(self, probabilities: Sequence[tuple[int, float]]) -> None:

@@ -271,10 +271,10 @@ def speech_motion(
 
 def clearly_most(motions: Mapping[str, float | None], clearly: float = DEFAULT.clearly) -> str:
     """Return the face whose mouth moves clearly more than all others; "" without such a face."""
-    known = sorted(((motion, name) for name, motion in motions.items() if motion is not None))
-    if len(known) < len(motions) or len(known) < 2:
+    ranked = sorted(((motion, name) for name, motion in motions.items() if motion is not None))
+    if len(ranked) < len(motions) or len(ranked) < 2:
         return ""
-    (second, _), (most, name) = known[-2:]
+    (second, _), (most, name) = ranked[-2:]
     return name if most - second >= clearly else ""
 
 

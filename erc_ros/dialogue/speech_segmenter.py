@@ -251,12 +251,12 @@ class SpeechSegmenter:
             begin, end = max(segment.start, match.start), min(segment.end, match.end)
             turns = [(begin, end, segment.attribution)]
             if segment.is_open:
-                told = self._diarizer.attribute(begin, end)
-                turns = [(turn.start, turn.end, turn.attribution) for turn in told]
-            known = segment.utterance_id
+                attributed = self._diarizer.attribute(begin, end)
+                turns = [(turn.start, turn.end, turn.attribution) for turn in attributed]
+            utterance_id = segment.utterance_id
             for first, last, attribution in turns:
                 spoken.append(
-                    SpeechSegment(first, last, utterance_id=known, attribution=attribution)
+                    SpeechSegment(first, last, utterance_id=utterance_id, attribution=attribution)
                 )
-                known = ""
+                utterance_id = ""
         return spoken

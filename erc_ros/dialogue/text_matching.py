@@ -220,12 +220,12 @@ def due(
     count = 0
     while count < len(state.segments) and state.segments[count].deadline <= now:
         count += 1
-    gone, kept = state.segments[:count], state.segments[count:]
-    unanswered = state.unanswered + sum(bool(segment.utterance_id) for segment in gone)
+    due_segments, kept = state.segments[:count], state.segments[count:]
+    unanswered = state.unanswered + sum(bool(segment.utterance_id) for segment in due_segments)
     state = replace(state, segments=kept, unanswered=unanswered)
     if unanswered >= config.waiting.max_unanswered and config.expect_text == "auto":
-        return replace(state, segments=(), is_answered=False), (*gone, *kept)
-    return state, gone
+        return replace(state, segments=(), is_answered=False), (*due_segments, *kept)
+    return state, due_segments
 
 
 def reattributed(state: TextMatching, correction: TurnCorrection) -> TextMatching:
@@ -278,8 +278,8 @@ class TextMatcher:
 
     def due(self, now: int) -> tuple[SpeechSegment, ...]:
         """Remove and return the segments whose deadline has passed; see `due`."""
-        self._state, gone = due(self._state, self._config, now)
-        return gone
+        self._state, due_segments = due(self._state, self._config, now)
+        return due_segments
 
     def release(self) -> tuple[SpeechSegment, ...]:
         """Remove and return all pending segments."""

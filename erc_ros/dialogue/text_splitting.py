@@ -177,10 +177,10 @@ def _ends_of(
     ]
     total = max(1, sum(weight for *_, weight in spans))
     count = sum(map(len, tokens))
-    ends, said = [], 0
+    ends, characters = [], 0
     for token in tokens:
-        said += len(token)
-        ends.append(_moment(spans, said / count * total))
+        characters += len(token)
+        ends.append(_moment(spans, characters / count * total))
     return ends
 
 
@@ -218,14 +218,14 @@ def text_within(transcript: Transcript, segments: Sequence[SpeechSegment]) -> st
 
     The text covers the speech from the first segment to its arrival.
     """
-    heard = [
+    received = [
         replace(segment, end=min(segment.end, transcript.time), is_open=False)
         for segment in segments
         if segment.start < transcript.time
     ]
-    if len(heard) < len(segments):
+    if len(received) < len(segments):
         return ""
     tokens, joint = _tokens(transcript.text)
-    ends = _ends_of(tokens, transcript.words, heard)
+    ends = _ends_of(tokens, transcript.words, received)
     # a word that ends at the start of the segment belongs to the previous one
-    return joint.join(t for t, end in zip(tokens, ends, strict=True) if end > heard[-1].start)
+    return joint.join(t for t, end in zip(tokens, ends, strict=True) if end > received[-1].start)

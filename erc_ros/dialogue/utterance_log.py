@@ -74,12 +74,14 @@ def label(labels: Labels, attribution: Attribution, voice_id: str) -> tuple[Labe
             labels = _bind(labels, labels.count, attribution.speaker, "")
         return labels, str(dict(labels.speakers)[attribution.speaker]), attribution.confidence
     if voice_id not in by_voice:
-        heard = by_speaker.get(attribution.speaker) if attribution.speaker is not None else None
-        if heard is None or heard in by_voice.values():
+        bound_label = (
+            by_speaker.get(attribution.speaker) if attribution.speaker is not None else None
+        )
+        if bound_label is None or bound_label in by_voice.values():
             new = attribution.speaker if attribution.speaker not in by_speaker else None
             labels = _bind(labels, labels.count, new, voice_id)
         else:
-            labels = _bind(labels, heard, None, voice_id)
+            labels = _bind(labels, bound_label, None, voice_id)
     return labels, str(dict(labels.voices)[voice_id]), 1.0
 
 
@@ -219,17 +221,17 @@ def with_text(
         if share.transcript is not None:
             texts[share.segments[0].start] = share.transcript
     events, parts = [], []
-    for segment, said in final.parts:
+    for segment, utterance in final.parts:
         new = texts.get(segment.start)
         changed = replace(
-            said,
+            utterance,
             text="" if new is None else new.text,
-            locale=said.locale if new is None else new.locale or said.locale,
+            locale=utterance.locale if new is None else new.locale or utterance.locale,
             text_confidence=float("nan") if new is None else new.confidence,
         )
         parts.append((segment, changed))
-        if changed.text != said.text:
-            events.append(TextCorrected(changed, said.text))
+        if changed.text != utterance.text:
+            events.append(TextCorrected(changed, utterance.text))
     now = FinalText(transcript, tuple(parts))
     return replace(state, finals=tuple(now if f is final else f for f in state.finals)), events
 

@@ -107,8 +107,8 @@ def square(face: NDArray[np.float32]) -> tuple[float, ...]:
 
 def _decoded(outputs: dict[str, NDArray[Any]], stride: int, columns: int) -> Detections:
     """Decode the detections of one scale: (n, 15), in pixels of the network input."""
-    kind, there = outputs[f"cls_{stride}"][0, :, 0], outputs[f"obj_{stride}"][0, :, 0]
-    score = np.sqrt(np.clip(kind, 0, 1) * np.clip(there, 0, 1))
+    kind, objectness = outputs[f"cls_{stride}"][0, :, 0], outputs[f"obj_{stride}"][0, :, 0]
+    score = np.sqrt(np.clip(kind, 0, 1) * np.clip(objectness, 0, 1))
     number = np.arange(len(score))
     anchors = np.stack([number % (columns // stride), number // (columns // stride)], axis=1)
     box, points = outputs[f"bbox_{stride}"][0], outputs[f"kps_{stride}"][0]

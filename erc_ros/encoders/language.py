@@ -82,8 +82,8 @@ def primary_language(tag: str) -> str:
     primary = text.partition("-")[0]
     if not _TAG.fullmatch(text) or primary in _UNDETERMINED:
         return ""
-    known = _PRIMARY.get(primary, primary)
-    return known if len(known) <= 3 else ""
+    language = _PRIMARY.get(primary, primary)
+    return language if len(language) <= 3 else ""
 
 
 class LanguageCheck:

@@ -446,14 +446,14 @@ class WholePrompt:
 
     def assemble(self, window: Sequence[Block]) -> tuple[list[int], int]:
         """Return the prompt for the last utterance and the index of its mask; -1 without mask."""
-        said = [token for block in window for token in block]
+        tokens = [token for block in window for token in block]
         named = 1 if self._vocabulary.speakers else 0
         question = self._question(window[-1][:named], window[-1][named:])
         start = [self._vocabulary.start]
         if self._prompt == "ddvlm":
-            ids = [*[*start, *said, *question][-(self.max_tokens - 1) :], *self._mask]
+            ids = [*[*start, *tokens, *question][-(self.max_tokens - 1) :], *self._mask]
             return ids, len(ids) - 1
-        ids = [*start, *said[-(self.max_tokens - 1 - len(question)) :], *question]
+        ids = [*start, *tokens[-(self.max_tokens - 1 - len(question)) :], *question]
         return ids, len(ids) - 2 if self.is_read_at_mask else -1
 
     def _question(self, speaker: Sequence[int], words: Block) -> list[int]:

@@ -229,11 +229,11 @@ class EmotionRecognizer:
         if self._memory is None:
             return {}
         estimated = self._memory.state.reliability.tolist()
-        there = self.bundle.encoders
+        encoders = self.bundle.encoders
         return {
             name: value
             for name, value in zip(reliability.ESTIMATED, estimated, strict=True)
-            if name in there
+            if name in encoders
         }
 
     @property
@@ -278,9 +278,9 @@ class EmotionRecognizer:
         window, text = self._encode_text(history, speaker, utterance)
         audio, visual = coming_audio.result(), coming_visual.result()
         if isinstance(self.bundle.audio, VoiceAudio) and audio.embedding is not None:
-            heard = HeardVoice(utterance.utterance_id, utterance.speaker_id, audio.embedding)
-            audio = self._compare_voice(self.bundle.audio, history.voices, heard, audio)
-            history = replace(history, voices=remember(history.voices, heard))
+            voice = HeardVoice(utterance.utterance_id, utterance.speaker_id, audio.embedding)
+            audio = self._compare_voice(self.bundle.audio, history.voices, voice, audio)
+            history = replace(history, voices=remember(history.voices, voice))
         embeddings = UtteranceEmbeddings(
             utterance.utterance_id, speaker, text.embedding, audio.embedding, visual.embedding
         )
@@ -337,11 +337,11 @@ class EmotionRecognizer:
         if not history.unread or conversation_id != history.conversation_id:
             return
         blocks = tuple(entry.block for entry in history.window)
-        seen = {embeddings.utterance_id for embeddings in history.utterances} - {""}
+        fused_ids = {embeddings.utterance_id for embeddings in history.utterances} - {""}
         texts = {}
         for end in range(len(blocks) - history.unread + 1, len(blocks) + 1):
             utterance_id = history.window[end - 1].utterance_id
-            if utterance_id in seen:
+            if utterance_id in fused_ids:
                 texts[utterance_id] = self._embed(blocks[:end]).embedding
         utterances = tuple(
             replace(each, text=texts.get(each.utterance_id, each.text))
@@ -410,8 +410,8 @@ class EmotionRecognizer:
         history, part = self._history, self.bundle.audio
         if not history.is_unheard or not isinstance(part, VoiceAudio):
             return
-        seen = {each.utterance_id for each in history.utterances if each.audio is not None} - {""}
-        voices = [voice for voice in history.voices if voice.utterance_id in seen]
+        ids = {each.utterance_id for each in history.utterances if each.audio is not None} - {""}
+        voices = [voice for voice in history.voices if voice.utterance_id in ids]
         embeddings: dict[str, Embedding] = {}
         if voices:
             inputs = voice_inputs(voices, history.voices, part.heard)

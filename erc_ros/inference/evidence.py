@@ -78,18 +78,18 @@ def fuse(config: ReliabilityConfig, state: State, reading: Reading) -> tuple[Sta
     """
     reasons = distrust(config, state)
     state, outcome = step(config, state, reading)
-    there = reading.present
+    present = reading.present
     logits = np.log(np.maximum(outcome.probabilities, LEAST)).astype(np.float32)
     without = np.log(np.maximum(outcome.without, LEAST)).astype(np.float32)
-    otherwise = np.array([1.0, 0.0, 0.0]) if there[0] else there / there.sum()
+    otherwise = np.array([1.0, 0.0, 0.0]) if present[0] else present / present.sum()
     weights = leave_one_out_contributions(
         logits,
         without,
-        (bool(there[0]), bool(there[1]), bool(there[2])),
+        (bool(present[0]), bool(present[1]), bool(present[2])),
         otherwise.astype(np.float32),
     )
     influence = Influence(
-        alone=np.where(there[:, None], reading.alone, 0.0).astype(np.float32),
+        alone=np.where(present[:, None], reading.alone, 0.0).astype(np.float32),
         without=outcome.without.astype(np.float32),
         reliability=np.concatenate([[1.0], outcome.reliability]).astype(np.float32),
         distrust=("", reasons.get("audio", ""), reasons.get("visual", "")),

@@ -83,10 +83,10 @@ class CachedTextEncoder(TextEncoder):
         if window == self._window and self._embedding is not None:
             return self._embedding
         self.catch_up()
-        known = min(_common(window, self._window), len(window) - 1)
-        tokens = 1 + sum(map(len, window[:known])) if known else 0
+        cached = min(_common(window, self._window), len(window) - 1)
+        tokens = 1 + sum(map(len, window[:cached])) if cached else 0
         past = np.ascontiguousarray(self._past[..., :tokens, :])
-        layout = self._prompt.arrange(window, [len(window) - 1], known)
+        layout = self._prompt.arrange(window, [len(window) - 1], cached)
         outputs = self._network(
             {
                 "input_ids": layout.input_ids[None],

@@ -124,5 +124,5 @@ class VoiceFeatures:
 
     def all_of(self, sounds: Sequence[NDArray[np.int16]]) -> Features:
         """Embed B audio clips, (n,) each, as (B, D); zeros for silence."""
-        heard = [sound[-self._most :].astype(np.float32) / np.float32(32768) for sound in sounds]
-        return self._network.embed_all([self._network.features(sound) for sound in heard])
+        clips = [sound[-self._most :].astype(np.float32) / np.float32(32768) for sound in sounds]
+        return self._network.embed_all([self._network.features(sound) for sound in clips])

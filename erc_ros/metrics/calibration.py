@@ -68,9 +68,9 @@ def fit_confidence_factors(
     answers, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     classes = probabilities.shape[1]
     right = np.bincount(answers, answers == labels, classes)
-    said = np.bincount(answers, confidence, classes)
-    before = PEOPLE_BEFORE / people * said.sum()
-    factors: NDArray[np.float64] = (right + before) / (said + before)
+    confidence_sums = np.bincount(answers, confidence, classes)
+    before = PEOPLE_BEFORE / people * confidence_sums.sum()
+    factors: NDArray[np.float64] = (right + before) / (confidence_sums + before)
     return factors
 
 

@@ -92,16 +92,16 @@ def joint_error_intervals(
     """
     names, group = np.unique(groups, return_inverse=True)
     times = np.vstack([np.ones((1, len(names)), np.int64), draws(len(names), resamples, seed)])
-    found: dict[str, list[float]] = {}
+    samples: dict[str, list[float]] = {}
     for row in times:
         of_seeds = [
             joint_errors(truth, *pair, classes, row[group].astype(float))
             for pair in zip(a, b, strict=True)
         ]
         for name in of_seeds[0]:
-            found.setdefault(name, []).append(float(np.mean([each[name] for each in of_seeds])))
+            samples.setdefault(name, []).append(float(np.mean([each[name] for each in of_seeds])))
     result = {}
-    for name, values in found.items():
+    for name, values in samples.items():
         low, high = np.nanquantile(values[1:], (0.025, 0.975))
         result[name] = Interval(values[0], float(low), float(high))
     return result

@@ -117,8 +117,10 @@ def speaker_mapping(
     r, h = _counts(reference, edges), _counts(hypothesis, edges)
     rows, columns = (list(dict.fromkeys(label for _, label in spans)) for spans in (h, r))
     places = [{label: place for place, label in enumerate(names)} for names in (rows, columns)]
-    there = [_by_label(spans, of, len(widths)) for spans, of in zip((h, r), places, strict=True)]
-    shared = (there[0] * widths) @ there[1].T  # (hypothesis, reference), ns
+    label_counts = [
+        _by_label(spans, of, len(widths)) for spans, of in zip((h, r), places, strict=True)
+    ]
+    shared = (label_counts[0] * widths) @ label_counts[1].T  # (hypothesis, reference), ns
     pairs = zip(*linear_sum_assignment(-shared), strict=True)
     return {rows[row]: columns[column] for row, column in pairs if shared[row, column] > 0}
 
@@ -184,6 +186,6 @@ def _by_label(
 ) -> NDArray[np.int64]:
     """Return the count of each label in each cell, (labels, K)."""
     cell_counts = np.zeros((len(of), cells), np.int64)
-    for (_, label), there in counts.items():
-        cell_counts[of[label]] += there
+    for (_, label), indicator in counts.items():
+        cell_counts[of[label]] += indicator
     return cell_counts

@@ -86,8 +86,10 @@ def timed_edit_distance(
 def _numbers(
     reference: Sequence[str], hypothesis: Sequence[str]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    known = {word: number for number, word in enumerate(dict.fromkeys([*reference, *hypothesis]))}
-    of = [np.array([known[word] for word in words], np.int64) for words in (reference, hypothesis)]
+    numbers = {word: number for number, word in enumerate(dict.fromkeys([*reference, *hypothesis]))}
+    of = [
+        np.array([numbers[word] for word in words], np.int64) for words in (reference, hypothesis)
+    ]
     return of[0], of[1]
 
 

@@ -295,8 +295,8 @@ class AudioStream:
         samples, events = repair(samples, start or 0)
         self._clock, outputs = step(self._clock, replace(chunk, samples=self._mix(samples)))
         if not any(isinstance(output, SecondMicrophone) for output in outputs):
-            heard = self._without_reference(samples)
-            self._level, level_events = listen(self._level, heard, start or 0, rate)
+            microphone = self._without_reference(samples)
+            self._level, level_events = listen(self._level, microphone, start or 0, rate)
             events += level_events
         return [*events, *self._run(outputs)]
 

@@ -369,18 +369,18 @@ def _place(clock: Clock, chunk: Chunk) -> tuple[Clock, list[Output]]:
 def _follow(clock: Clock, duration: int, lag: int) -> tuple[Drifting, list[Output]]:
     """Update the average lag, and correct it gradually if it is above the tolerance."""
     old = clock.drifting
-    heard = old.heard + duration
-    weight = duration / min(heard, seconds(DRIFT_MEMORY) + duration)
-    new = replace(old, heard=heard, lag=old.lag + weight * (lag - old.lag))
-    if heard < DRIFT_WARM_UP:
+    duration_heard = old.heard + duration
+    weight = duration / min(duration_heard, seconds(DRIFT_MEMORY) + duration)
+    new = replace(old, heard=duration_heard, lag=old.lag + weight * (lag - old.lag))
+    if duration_heard < DRIFT_WARM_UP:
         return new, []
     if new.reference is None:
-        return replace(new, reference=(heard, new.lag)), []
+        return replace(new, reference=(duration_heard, new.lag)), []
     rest = round(new.lag) - new.shift
     out: list[Output] = []
     if not new.is_correcting and abs(rest) > DRIFT_TOLERANCE:
         since, lag_then = new.reference
-        rate = (new.lag - lag_then) / max(heard - since, 1) * 1e6
+        rate = (new.lag - lag_then) / max(duration_heard - since, 1) * 1e6
         out = [Drift(clock.now, rest, round(rate, 1))]
         new = replace(new, is_correcting=True)
     if new.is_correcting:

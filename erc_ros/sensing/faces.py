@@ -154,14 +154,14 @@ def likeness(track: Track, box: Box, stamp: int) -> float:
     The score is the overlap with the extrapolated box; without overlap, a lower score for a
     position close to it.
     """
-    there = track.expected(stamp)
-    overlap = there.overlap(box)
+    expected = track.expected(stamp)
+    overlap = expected.overlap(box)
     if overlap >= SAME_FACE:
         return overlap
     size = max(track.box.width, track.box.height, 1)
     growth = max(box.width, box.height, 1) / size
-    x = there.x + there.width / 2 - box.x - box.width / 2
-    y = there.y + there.height / 2 - box.y - box.height / 2
+    x = expected.x + expected.width / 2 - box.x - box.width / 2
+    y = expected.y + expected.height / 2 - box.y - box.height / 2
     reach = size * (NEAR + NEAR_PER_SECOND * max(0, stamp - track.seen) / NS)
     if not 1 / SIMILAR <= growth <= SIMILAR:
         return 0.0
@@ -259,9 +259,9 @@ class FaceTracker:
             self._detected = frame.stamp
             self._next_detection = self._next_time(frame.stamp)
         self._newest = frame.stamp
-        seen = [track for track in self._tracks.live if track.seen == self._detected]
-        image = to_bgr(frame) if is_due and seen else None
-        return [self._observe(track, frame, image) for track in seen]
+        detected = [track for track in self._tracks.live if track.seen == self._detected]
+        image = to_bgr(frame) if is_due and detected else None
+        return [self._observe(track, frame, image) for track in detected]
 
     def _next_time(self, stamp: int) -> int:
         """Return the next detection time, so that the rate does not depend on the camera's."""

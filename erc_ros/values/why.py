@@ -169,7 +169,7 @@ def why_of_message(message: Any) -> dict[str, Why]:
     texts = [names, *(getattr(message, name) for name in TEXT_FIELDS)]
     if any(len(text) > NAME for column in texts for text in column):
         return {}
-    known = {reason.value for reason in Distrust}
+    reasons = {reason.value for reason in Distrust}
     return {
         name: Why(
             label,
@@ -177,7 +177,7 @@ def why_of_message(message: Any) -> dict[str, Why]:
             None if math.isnan(reliability) else rounded(reliability),
             without,
             rounded(confidence),
-            distrust if distrust in known else "",
+            distrust if distrust in reasons else "",
         )
         for name, is_seen, label, probability, reliability, distrust, without, confidence in zip(
             names, message.modalities, *columns, strict=True

@@ -196,9 +196,9 @@ def cluster(
         for table in (sums, pairs):
             table[one] += table[other]
             table[:, one] += table[:, other]
-        gone = links[one] == -np.inf
-        gone[other] = True
-        row = np.where(gone, -np.inf, sums[one] / pairs[one])
+        merged = links[one] == -np.inf
+        merged[other] = True
+        row = np.where(merged, -np.inf, sums[one] / pairs[one])
         row[one] = -np.inf
         links[one] = links[:, one] = row
         links[other] = links[:, other] = -np.inf
@@ -230,12 +230,12 @@ def recluster(
     if not items:
         return clusters, np.zeros((0, clusters.speakers)), {}
     weights = np.array([item.weight for item in items], np.float64)
-    heard = np.array(
+    durations = np.array(
         [v.heard for v in clusters.profiles] + _fresh(clusters.windows, thresholds.frame)
     )
     similarities = similarity(clusters, co_occurs, thresholds.distinct)
-    groups = cluster(similarities, weights, heard, thresholds)
-    names, merged, speakers = _named(clusters, groups, heard, co_occurs, thresholds)
+    groups = cluster(similarities, weights, durations, thresholds)
+    names, merged, speakers = _named(clusters, groups, durations, co_occurs, thresholds)
     labels = {place: names.get(n) for n, group in enumerate(groups) for place in group}
     first = len(clusters.profiles)
     changed = SpeakerClusters(
@@ -396,11 +396,11 @@ def freeze(
     kept = tuple(window for window in clusters.windows if window.last > first)
     profiles = list(clusters.profiles)
     for speaker in dict.fromkeys(window.speaker for window in old):
-        said = [window for window in old if window.speaker == speaker]
+        own_windows = [window for window in old if window.speaker == speaker]
         later = [window for window in kept if window.speaker == speaker]
         # overlapping speech counts once
-        heard = speech_duration([*said, *later], frame) - speech_duration(later, frame)
-        profiles.append(replace(profile_of(said, frame), heard=heard))
+        duration = speech_duration([*own_windows, *later], frame) - speech_duration(later, frame)
+        profiles.append(replace(profile_of(own_windows, frame), heard=duration))
     while len(profiles) > max_profiles:
         counts = Counter(voice.speaker for voice in profiles)
         most = counts.most_common(1)[0][0]
@@ -427,8 +427,8 @@ def speaker_profiles(clusters: SpeakerClusters, frame: float) -> dict[int, Voice
     ]
     for voice in (*clusters.profiles, *recent):
         if voice.speaker is not None:
-            known = profiles.get(voice.speaker)
-            profiles[voice.speaker] = voice if known is None else known + voice
+            profile = profiles.get(voice.speaker)
+            profiles[voice.speaker] = voice if profile is None else profile + voice
     return profiles
 
 

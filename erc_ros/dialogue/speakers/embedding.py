@@ -147,10 +147,10 @@ class SpeakerEmbedding:
         """Run the network: (B, T, mel_bands) -> (B, size)."""
         clean = np.nan_to_num(features, nan=FLOOR, posinf=FLOOR, neginf=FLOOR)
         vectors = np.zeros((len(clean), self.manifest.size), np.float32)
-        heard = np.flatnonzero((clean > FLOOR + 1e-3).any(axis=(1, 2)))
-        if len(heard) and clean.shape[1] >= SHORTEST:
-            voices = clean[heard] - clean[heard].mean(axis=1, keepdims=True)
-            vectors[heard] = self._network(voices)
+        voiced = np.flatnonzero((clean > FLOOR + 1e-3).any(axis=(1, 2)))
+        if len(voiced) and clean.shape[1] >= SHORTEST:
+            voices = clean[voiced] - clean[voiced].mean(axis=1, keepdims=True)
+            vectors[voiced] = self._network(voices)
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
         unit: NDArray[np.float32] = vectors / np.maximum(length, np.finfo(np.float32).tiny)
         return unit

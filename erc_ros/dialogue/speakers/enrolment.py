@@ -100,11 +100,11 @@ def enrol(embedding: EmbeddingNetwork, samples: NDArray[np.float32]) -> VoicePro
     size = round(WINDOW * SAMPLE_RATE)
     parts = [samples[first : first + size] for first in range(0, len(samples) - size + 1, size)]
     vectors = embedding.embed_all([embedding.features(part) for part in parts])
-    heard = [vector for vector in vectors if vector.any()]
-    if not heard:
+    voiced = [vector for vector in vectors if vector.any()]
+    if not voiced:
         raise EnrolmentError("the recording is silent: is the microphone muted?")
     return VoiceProfile(
-        np.sum(heard, axis=0, dtype=np.float32), float(len(heard)), len(heard) * WINDOW
+        np.sum(voiced, axis=0, dtype=np.float32), float(len(voiced)), len(voiced) * WINDOW
     )
 
 

@@ -97,9 +97,9 @@ def link_window(
     if begin < 0:
         window, begin = window[-begin:], 0
     part = slice(begin, begin + len(window))
-    seen = wide.counts[part] > 0
+    has_windows = wide.counts[part] > 0
     known = wide.activity()[:, part]
-    rows = _rows(known[:, seen], window[seen], window, wide, config)
+    rows = _rows(known[:, has_windows], window[has_windows], window, wide, config)
     sums, ids, born = wide.sums.copy(), list(wide.ids), wide.born
     for voice, row in rows.items():
         if row == len(ids):

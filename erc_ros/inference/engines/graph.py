@@ -431,9 +431,9 @@ def unresolved(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> list[str]
         ValueError: the shapes contradict the graph.
     """
     fixed = with_shapes(model, shapes).graph
-    known = {value.name for value in fixed.value_info}
+    resolved = {value.name for value in fixed.value_info}
     outputs = (output for node in fixed.node for output in node.output)
-    return [output for output in outputs if output and output not in known]
+    return [output for output in outputs if output and output not in resolved]
 
 
 def with_shapes(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> onnx.ModelProto:
