@@ -119,7 +119,7 @@ def test_an_image_smaller_than_the_cascade_has_no_faces() -> None:
 
 
 def test_bounds_that_cannot_be_are_refused() -> None:
-    with pytest.raises(ValueError, match="max_width 10"):
+    with pytest.raises(ValueError, match="max_width is 10"):
         HaarDetector(max_width=10)
     for min_face in (0.0, 1.5, float("nan")):
         with pytest.raises(ValueError, match="min_face"):
