@@ -57,9 +57,9 @@ from erc_ros.training.encoders.audio.voice_model import (
     VoiceNetworkConfig,
 )
 from erc_ros.training.encoders.visual.model import FaceNetwork, FaceNetworkConfig
-from erc_ros.training.export import speaker_export
 from erc_ros.training.heads.late_fusion import LateFusion, LateFusionConfig
 from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
+from scripts.networks.speaker import published as published_campplus
 
 Array = NDArray[np.float32]
 Read = Callable[[tuple[Block, ...]], Array]
@@ -324,7 +324,7 @@ class PlainTorch:
         self._prompt = text_prompt(text)
         self._text = OwnTokens(bert(text)).eval()
         self._spectrum = SpeakerEmbedding(speaker_network(bundle)).features
-        self._speaker = speaker_export.published()
+        self._speaker = published_campplus()
         members = [VoiceNetwork(VoiceNetworkConfig(), audio.features) for _ in range(VOICES)]
         self._voice = VoiceEnsemble(members).eval()
         self._face = FaceNetwork(FaceNetworkConfig()).eval()

@@ -651,11 +651,6 @@ _COMMANDS: dict[str, tuple[Command, str]] = {
         _elsewhere("inference.engines.command"),
         "build TensorRT engines for this machine",
     ),
-    "export-speaker": (_elsewhere("training.export.speaker_export"), "export the speaker network"),
-    "export-segmentation": (
-        _elsewhere("training.export.segmentation_export"),
-        "export the segmentation network",
-    ),
 }
 
 _GROUPS = {
@@ -668,10 +663,7 @@ _GROUPS = {
         *("train", "evaluate-run", "table", "figure", "encode", "cut-faces", "make-corpus"),
         "convert-emotion2vec",
     ),
-    "model packages": (
-        *("export", "quantize", "calibrate", "recalibrate", "build-engines"),
-        *("export-speaker", "export-segmentation"),
-    ),
+    "model packages": ("export", "quantize", "calibrate", "recalibrate", "build-engines"),
 }
 
 if __name__ == "__main__":

