@@ -12,20 +12,13 @@ Writes benchmarks/results/arousal.json. Needs the extra [train].
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.record import write_results
-from benchmarks.voice_groups import voice_estimates
-from erc_ros.inference.bundle import load_bundle
-from erc_ros.resources import model_folder
-from erc_ros.training.datasets import corpora
-from erc_ros.training.datasets.folder import data_folder
-from erc_ros.training.datasets.held_out import recorded_speakers
+from benchmarks.voice_groups import held_out_clips, voice_estimates
 
 INTENSITY = 3  # index in the name of a clip
 NORMAL, STRONG = "01", "02"
@@ -49,16 +42,7 @@ def compared(differences: NDArray[np.float64]) -> dict[str, float]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark, print the results and write them to a file."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--bundle", default="edge-small", help="folder, or a name in models/")
-    parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
-    options = parser.parse_args(argv)
-    bundle, data = load_bundle(model_folder(options.bundle)), data_folder(options.data)
-    held_out = recorded_speakers(bundle.training["held_out"]["audio"], str(bundle.folder))
-    speakers = {*held_out.dev, *held_out.test}
-    clips = [clip for clip in corpora.clips(["ravdess"], data).clips if clip.speaker in speakers]
+    bundle, clips = held_out_clips(argv, __doc__, ["ravdess"])
     estimates = voice_estimates(bundle, clips)
     by_pair: dict[tuple[str, ...], dict[str, tuple[float, float]]] = {}
     for clip, estimate in zip(clips, estimates, strict=True):

@@ -11,22 +11,15 @@ Writes benchmarks/results/recalibration.json. Needs the extra [train].
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.record import write_results
-from benchmarks.voice_groups import CORPORA, voice_estimates
+from benchmarks.voice_groups import held_out_clips, voice_estimates
 from erc_ros.evaluation.recalibration import LabeledUtterances, cross_validated, fit
-from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.estimate import recalibrated
-from erc_ros.resources import model_folder
-from erc_ros.training.datasets import corpora
-from erc_ros.training.datasets.folder import data_folder
-from erc_ros.training.datasets.held_out import recorded_speakers
 from erc_ros.training.datasets.utterances import LABELS
 
 COUNTS, DRAWS, NEUTRAL = (20, 50, 100), 100, 0.75
@@ -57,8 +50,8 @@ def measured(utterances: LabeledUtterances, neutral: int | None, count: int) -> 
             continue
         before = utterances.probabilities[others]
         after = recalibrated(before, *fit(known)).astype(np.float64)
-        truth = utterances.labels[others]
-        gains.append(log_loss(before, truth) - log_loss(after, truth))
+        labels = utterances.labels[others]
+        gains.append(log_loss(before, labels) - log_loss(after, labels))
         harmful += gains[-1] < 0
     return {
         "accepted": 100 * len(gains) / DRAWS,
@@ -87,16 +80,7 @@ def _mostly(
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark, print the results and write them to a file."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--bundle", default="edge-small", help="folder, or a name in models/")
-    parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
-    options = parser.parse_args(argv)
-    bundle, data = load_bundle(model_folder(options.bundle)), data_folder(options.data)
-    held_out = recorded_speakers(bundle.training["held_out"]["audio"], str(bundle.folder))
-    speakers = {*held_out.dev, *held_out.test}
-    clips = [clip for clip in corpora.clips(CORPORA, data).clips if clip.speaker in speakers]
+    bundle, clips = held_out_clips(argv, __doc__)
     estimates = voice_estimates(bundle, clips)
     names = list(bundle.labels)
     utterances = LabeledUtterances(

@@ -37,22 +37,39 @@ CORPORA = ("ravdess", "emodb")
 RESAMPLES = 2000
 
 
-def recall(truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> dict[str, float]:
+def recall(labels: NDArray[np.int64], predicted: NDArray[np.int64]) -> dict[str, float]:
     """Return the unweighted average recall in percent with its 95 % interval over clips."""
     generator = np.random.default_rng(0)
-    drawn = generator.integers(0, len(truth), (RESAMPLES, len(truth)))
+    drawn = generator.integers(0, len(labels), (RESAMPLES, len(labels)))
     values = [
-        metrics.unweighted_recall(truth[each], predicted[each], len(LABELS)) for each in drawn
+        metrics.unweighted_recall(labels[each], predicted[each], len(LABELS)) for each in drawn
     ]
     low, high = np.quantile(values, (0.025, 0.975))
-    value = metrics.unweighted_recall(truth, predicted, len(LABELS))
+    value = metrics.unweighted_recall(labels, predicted, len(LABELS))
     return {"recall": 100 * value, "low": 100 * float(low), "high": 100 * float(high)}
+
+
+def held_out_clips(
+    argv: Sequence[str] | None, description: str | None, names: Sequence[str] = CORPORA
+) -> tuple[Bundle, list[Clip]]:
+    """Return the bundle of the command line, and clips on whose speakers it was not trained."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--bundle", default="edge-small", help="folder, or a name in models/")
+    parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
+    options = parser.parse_args(argv)
+    bundle = load_bundle(model_folder(options.bundle))
+    held_out = recorded_speakers(bundle.training["held_out"]["audio"], str(bundle.folder))
+    speakers = {*held_out.dev, *held_out.test}
+    clips = corpora.clips(names, data_folder(options.data)).clips
+    return bundle, [clip for clip in clips if clip.speaker in speakers]
 
 
 def voice_estimates(bundle: Bundle, clips: Sequence[Clip]) -> list[Estimate]:
     """Return the estimate of each clip from audio only."""
     estimates = []
-    with EmotionRecognizer(bundle) as recogniser:
+    with EmotionRecognizer(bundle) as recognizer:
         for number, clip in enumerate(clips):
             samples = np.rint(clip.samples * 32767).astype(np.int16)
             utterance = Utterance(
@@ -63,27 +80,17 @@ def voice_estimates(bundle: Bundle, clips: Sequence[Clip]) -> list[Estimate]:
                 speaker_id="s",
                 audio=samples,
             )
-            estimates.append(recogniser.feed(utterance))
+            estimates.append(recognizer.feed(utterance))
     return estimates
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark, print the results and write them to a file."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--bundle", default="edge-small", help="folder, or a name in models/")
-    parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
-    options = parser.parse_args(argv)
-    bundle, data = load_bundle(model_folder(options.bundle)), data_folder(options.data)
-    held_out = recorded_speakers(bundle.training["held_out"]["audio"], str(bundle.folder))
-    speakers = {*held_out.dev, *held_out.test}
-    clips = [clip for clip in corpora.clips(CORPORA, data).clips if clip.speaker in speakers]
+    bundle, clips = held_out_clips(argv, __doc__)
     order = [list(bundle.labels).index(label) for label in LABELS]
     estimates = voice_estimates(bundle, clips)
-    answers = [int(estimate.probabilities[order].argmax()) for estimate in estimates]
-    predicted = np.array(answers, np.int64)
-    truth = np.array([clip.label for clip in clips], np.int64)
+    predicted = np.array([each.probabilities[order].argmax() for each in estimates], np.int64)
+    labels = np.array([clip.label for clip in clips], np.int64)
     groups = {
         "women": ("ravdess", "female"),
         "men": ("ravdess", "male"),
@@ -96,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         figures[name] = {
             "people": len(people),
             "clips": int(chosen.sum()),
-            **recall(truth[chosen], predicted[chosen]),
+            **recall(labels[chosen], predicted[chosen]),
         }
         print(name, figures[name])
     write_results(
