@@ -89,16 +89,6 @@ def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     return content
 
 
-def save_answers(folder: Path, names: Sequence[str], **arrays: NDArray[Any]) -> None:
-    """logits.npz for `erc evaluate`.
-
-    names: of the labels. arrays: `dev` and `test` (N, C) logits, `dev_labels` and `test_labels`
-    (N,), and where they are known `dev_conversations` and `test_conversations` (N,).
-    """
-    content: dict[str, Any] = {"names": np.array(names), **arrays}
-    np.savez(folder / ANSWERS, **content)
-
-
 @dataclass(frozen=True, eq=False)
 class Predicted:
     """A split's logits (N, C), labels (N,) and, where known, conversations (N,)."""
@@ -125,7 +115,7 @@ def write_run(
     Returns:
         What metrics.json holds.
     """
-    arrays: dict[str, NDArray[Any]] = {}
+    arrays: dict[str, Any] = {"names": np.array(names)}
     reports = {}
     for split, predicted in splits.items():
         arrays[split], arrays[f"{split}_labels"] = predicted.logits, predicted.labels
@@ -133,7 +123,7 @@ def write_run(
             arrays[f"{split}_conversations"] = predicted.conversations
         probabilities = classification.softmax(predicted.logits)
         reports[split] = classification.report(predicted.labels, probabilities, names)
-    save_answers(folder, names, **arrays)
+    np.savez(folder / ANSWERS, **arrays)
     metrics = {
         "dev": reports["dev"]["weighted_f1"],
         "test": {name: reports["test"][name] for name in classification.SCORES},

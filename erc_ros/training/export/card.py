@@ -310,14 +310,9 @@ def _results(parts: Mapping[str, CardPart], summary: Mapping[str, Any]) -> str:
 def figures(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float, float | None, int]]:
     """Name, mean, deviation and number of seeds of every figure on test in a metrics.json."""
     every = metrics.get("all_seeds", {})
-    if "mean" in every:
-        for name, value in every["mean"].items():
-            seeds = len(every["seeds"])
-            yield name, value, every["deviation"][name] if seeds > 1 else None, seeds
-    for name, figure in every.items():
-        if name.startswith("test_") and isinstance(figure, Mapping):
-            title = name.removeprefix("test_").replace("_", " ")
-            yield title, figure["mean"], figure["std"], every["runs"]
+    for name, value in every.get("mean", {}).items():
+        seeds = len(every["seeds"])
+        yield name, value, every["deviation"][name] if seeds > 1 else None, seeds
 
 
 def _limits(parts: Mapping[str, CardPart]) -> str:

@@ -14,7 +14,6 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from safetensors import safe_open
 
@@ -24,29 +23,29 @@ from erc_ros.training.engine.runs import BEST, METRICS, READING, RunError, read_
 from erc_ros.training.engine.trainer import WEIGHTS, load_weights
 
 
-def export_text(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
-    """Of the seed, or the mean of all, that was best on dev."""
+def export_text(recipe: Recipe, weights: Path, file: Path) -> float:
+    """Of the text encoder."""
     from erc_ros.training.encoders.text.examples import TextConfig
     from erc_ros.training.encoders.text.export import export
     from erc_ros.training.encoders.text.model import make_model
 
     config = recipe.section("text", TextConfig)
     model = make_model(config.dropout, config.reading, config.corpora_of_classifier)
-    load_weights(model, recipe.out / str(chosen["chosen"]) / WEIGHTS)
+    load_weights(model, weights)
     return export(model.encoder, file)
 
 
-def export_face(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
-    """Of the seed that was best on validation."""
+def export_face(recipe: Recipe, weights: Path, file: Path) -> float:
+    """Of the face network."""
     from erc_ros.encoders.face import SIZE
     from erc_ros.training.encoders.visual.model import FaceNetwork, FaceNetworkConfig
 
     model = FaceNetwork(recipe.section("network", FaceNetworkConfig))
-    load_weights(model, recipe.out / f"seed-{chosen['seed']}" / WEIGHTS)
+    load_weights(model, weights)
     return onnx.export_face(model, file, SIZE)
 
 
-def export_fusion(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
+def export_fusion(recipe: Recipe, weights: Path, file: Path) -> float:
     """Of the late fusion. The sizes are those of the encoders."""
     from erc_ros.training.datasets.utterances import LABELS
     from erc_ros.training.heads.late_fusion import LateFusion, LateFusionConfig
@@ -59,7 +58,7 @@ def export_fusion(recipe: Recipe, chosen: dict[str, Any], file: Path) -> float:
         _size(Path(encoders.visual), "test.embeddings"),
     )
     model = LateFusion(LateFusionConfig(embeddings=embeddings, labels=len(LABELS)))
-    load_weights(model, recipe.out / f"seed-{chosen['seed']}" / WEIGHTS)
+    load_weights(model, weights)
     return onnx.export_fusion(model, file)
 
 
@@ -78,12 +77,12 @@ def _export_stage(seed: Path, file: Path) -> float:
         raise RecipeError(f"{seed}: {error}") from error
 
 
-EXPORTS: dict[str, Callable[[Recipe, dict[str, Any], Path], float]] = {
+EXPORTS: dict[str, Callable[[Recipe, Path, Path], float]] = {
     "text": export_text,
     "face": export_face,
     "fusion": export_fusion,
 }
-"""kind of recipe -> (recipe, best/metrics.json, file to write) -> largest difference from torch."""
+"""kind of recipe -> (recipe, weights of the best seed, file to write) -> difference from torch."""
 
 
 def export(run: Path, file: Path | None = None) -> tuple[Path, float]:
@@ -112,7 +111,8 @@ def export(run: Path, file: Path | None = None) -> tuple[Path, float]:
         raise RecipeError(f"{choice} is missing: finish the training, which chooses the best seed")
     file = file or run / "best" / f"{recipe.kind}.onnx"
     try:
-        return file, EXPORTS[recipe.kind](recipe, read_json(choice), file)
+        weights = run / f"seed-{read_json(choice)['seed']}" / WEIGHTS
+        return file, EXPORTS[recipe.kind](recipe, weights, file)
     except (KeyError, TypeError, RunError) as error:
         raise RecipeError(f"{choice} does not say which seed was chosen: {error!r}") from error
     except RuntimeError as error:  # weights that do not fit

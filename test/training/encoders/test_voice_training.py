@@ -59,6 +59,7 @@ from erc_ros.training.encoders.augmentation import (  # noqa: E402
 )
 from erc_ros.training.engine.embeddings import load_embeddings  # noqa: E402
 from erc_ros.training.engine.recipe import Recipe, RecipeError  # noqa: E402
+from erc_ros.training.engine.runs import write_run  # noqa: E402
 from erc_ros.training.engine.trainer import TrainerConfig  # noqa: E402
 from erc_ros.training.onnx import export_voice  # noqa: E402
 from erc_ros.values.utterance import SAMPLE_RATE  # noqa: E402
@@ -311,7 +312,8 @@ def test_neutral_is_lowered_as_far_as_false_alarms_allow() -> None:
 def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[VoiceClips, dict[str, object]]:
     clips = made_up(18)
     out = tmp_path_factory.mktemp("voice")
-    return clips, hold_out(clips, "c2", sections(15, seeds=(0, 1)), out)
+    splits, content = hold_out(clips, "c2", sections(15, seeds=(0, 1)), out)
+    return clips, write_run(out, LABELS, splits, content)
 
 
 def test_a_corpus_that_was_left_out_is_heard_better_the_more_was_heard(
@@ -322,6 +324,7 @@ def test_a_corpus_that_was_left_out_is_heard_better_the_more_was_heard(
     assert isinstance(test, dict) and result["clips"] == (clips.corpora == "c2").sum()
     assert test["four_after_six"] > 0.85 > test["four_first"] + 0.05
     assert set(result["seeds"]) == {"0", "1"} and set(result["deviation"]) == set(test)
+    assert result["test_report"]["n"] == result["clips"]  # for `erc evaluate`
 
 
 def test_leaving_out_never_looks_at_the_corpus(tmp_path: Path) -> None:
@@ -342,7 +345,7 @@ def test_versions_that_are_missing_are_never_drawn(tmp_path: Path) -> None:
     both = VoiceClips(
         features, clips.labels, clips.corpora, clips.speakers, clips.sexes, clips.negatives
     )
-    result = hold_out(both, "c0", sections(2), tmp_path)
+    _, result = hold_out(both, "c0", sections(2), tmp_path)
     assert 0 <= result["test"]["four_changed"] <= 1
 
 

@@ -82,9 +82,9 @@ def test_a_text_run_exports_the_chosen_model(
     )
     small = text_model.TextClassifier(size, 7)
     monkeypatch.setattr(text_model, "make_model", lambda *_: text_model.TextClassifier(size, 7))
-    run = write_run(tmp_path / "text", {"kind": "text"}, {"chosen": "mean"})
-    (run / "mean").mkdir()
-    save_weights(small, run / "mean" / "best.safetensors")
+    run = write_run(tmp_path / "text", {"kind": "text"}, {"seed": 2})
+    (run / "seed-2").mkdir()
+    save_weights(small, run / "seed-2" / "best.safetensors")
     assert main(["export", str(run)]) == 0
     assert (run / "best" / "text.onnx").is_file()
 

@@ -58,7 +58,7 @@ from erc_ros.training.encoders.mixing import cross_entropy, insert_negatives, sm
 from erc_ros.training.engine.embeddings import FILE, Embedded, save_embeddings
 from erc_ros.training.engine.history import record
 from erc_ros.training.engine.recipe import Recipe, RecipeError
-from erc_ros.training.engine.runs import BEST, write_metrics
+from erc_ros.training.engine.runs import BEST, Predicted, write_run
 from erc_ros.training.engine.trainer import TrainerConfig, device_of, fit, save_weights, set_seeds
 from erc_ros.training.onnx import export_voice
 from erc_ros.values.settings import check, setting
@@ -141,13 +141,13 @@ def train(recipe: Recipe) -> None:
     ordinary = [corpora.ORDINARY] if clips.is_ordinary.any() else []
     acted = [name for name in voice.corpora if name != recipe.leave_out]
     record(recipe.out, corpora=[*acted, *ordinary])
-    if recipe.leave_out:
-        result = hold_out(clips, recipe.leave_out, sections, recipe.out)
-    else:
-        result = make_part(clips, sections, recipe.out)
-    result["skipped"] = dict(corpus.skipped)
     (recipe.out / BEST).mkdir(parents=True, exist_ok=True)
-    write_metrics(result, recipe.out / BEST)
+    if recipe.leave_out:
+        splits, content = hold_out(clips, recipe.leave_out, sections, recipe.out)
+    else:
+        splits, content = make_part(clips, sections, recipe.out)
+    content["skipped"] = dict(corpus.skipped)
+    result = write_run(recipe.out / BEST, LABELS, splits, content)
     print(json.dumps(result["test"], indent=2))
 
 
@@ -164,7 +164,11 @@ def with_ordinary_speech(corpus: SpeechCorpus, data: Path) -> SpeechCorpus:
         return corpus
 
 
-def hold_out(clips: VoiceClips, corpus: str, sections: VoiceRecipe, out: Path) -> dict[str, Any]:
+RunContent = tuple[dict[str, Predicted], dict[str, Any]]
+"""Predictions of dev and test, and what else metrics.json says; see `write_run`."""
+
+
+def hold_out(clips: VoiceClips, corpus: str, sections: VoiceRecipe, out: Path) -> RunContent:
     """Train on the other corpora; evaluate each seed and their average on this one."""
     own = clips.corpora == corpus
     others, unseen = clips.of(~own), clips.of(own)
@@ -177,13 +181,19 @@ def hold_out(clips: VoiceClips, corpus: str, sections: VoiceRecipe, out: Path) -
         each[str(seed)] = measure(model, unseen, sections.voice.heard)
     dev = others.of(folds == sections.voice.seeds[0] % HELD_OUT)
     prior = prior_of(members[0], dev, sections.voice.heard)
-    together = measure(VoiceEnsemble(members, prior), unseen, sections.voice.heard)
+    part = VoiceEnsemble(members, prior)
+    together = measure(part, unseen, sections.voice.heard)
     figures = list(each.values())
     deviation = {
         name: statistics.stdev(one["test"][name] for one in figures) if len(figures) > 1 else 0.0
         for name in together["test"]
     }
-    return {
+    splits = {
+        # The first network was not trained on these speakers.
+        "dev": predicted_labels(members[0], dev, sections.voice.heard),
+        "test": predicted_labels(part, unseen, sections.voice.heard),
+    }
+    return splits, {
         "left_out": corpus,
         "seed": sections.voice.seeds[0],
         "prior": prior,
@@ -193,10 +203,9 @@ def hold_out(clips: VoiceClips, corpus: str, sections: VoiceRecipe, out: Path) -
     }
 
 
-def make_part(clips: VoiceClips, sections: VoiceRecipe, out: Path) -> dict[str, Any]:
+def make_part(clips: VoiceClips, sections: VoiceRecipe, out: Path) -> RunContent:
     """Export the part, and embed all speakers with networks that were not trained on them."""
     voice, best = sections.voice, out / BEST
-    best.mkdir(parents=True, exist_ok=True)
     tenths = speaker_folds(clips, HELD_OUT)
     test, dev = tenths == 0, tenths == 1
     members = [
@@ -220,7 +229,11 @@ def make_part(clips: VoiceClips, sections: VoiceRecipe, out: Path) -> dict[str, 
     save_embeddings(embedded, best / FILE)
     save_examples(examples, best / EXAMPLES)
     manifest = load_manifest(model_folder(voice.speaker_network))
-    return {
+    splits = {
+        name: predicted_labels(part, clips.of(chosen), voice.heard)
+        for name, chosen in (("dev", dev), ("test", test))
+    }
+    return splits, {
         "seed": voice.seeds[0],
         "dev": measure(part, clips.of(dev), voice.heard)["test"]["seven_all"],
         "test": unheard["test"],  # of all speakers, by networks that were not trained on them
@@ -517,6 +530,13 @@ def answers(
         )
         logs.append(model(*(each.to(device) for each in inputs)).cpu().numpy())
     return np.concatenate(logs)
+
+
+def predicted_labels(model: torch.nn.Module, clips: VoiceClips, most: int) -> Predicted:
+    """Return the predictions for acted clips in a random order per speaker, for `erc evaluate`."""
+    acted = clips.of(~clips.is_ordinary)
+    heard, _ = streams(acted.speakers, most, STREAMS)
+    return Predicted(answers(model, acted.features[:, 0], heard), acted.labels)
 
 
 def _conditions(clips: VoiceClips, most: int) -> dict[str, tuple[Rows, Rows]]:

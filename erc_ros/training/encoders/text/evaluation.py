@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +16,8 @@ from erc_ros.training.datasets.utterances import LABELS, Conversation, Split
 from erc_ros.training.encoders.text.examples import TextConfig, collate, rows_of
 from erc_ros.training.encoders.text.mixture import Corpus
 from erc_ros.training.encoders.text.model import TextClassifier
-from erc_ros.training.engine.runs import save_answers
-from erc_ros.training.engine.trainer import autocast, device_of, save_weights
+from erc_ros.training.engine.runs import MEASURED, Predicted
+from erc_ros.training.engine.trainer import autocast, device_of
 
 Floats = NDArray[np.float32]
 
@@ -87,36 +85,21 @@ def measure(
     splits: Mapping[str, Split],
     prompt: TextPrompt,
     config: TextConfig,
-    out: Path,
     is_learned: bool = True,
-) -> dict[str, Any]:
-    """Correct the classifier's prior on dev, save the model, and report dev and test.
+) -> tuple[float, dict[str, Predicted]]:
+    """Correct the classifier's prior on dev; return the correction and predictions of dev and test.
 
     is_learned: False if the main corpus is held out; then nothing is fitted to it.
     """
-    dev_logits, dev_labels = predict(model, splits["dev"].conversations, prompt, config)
+    logits = {s: predict(model, splits[s].conversations, prompt, config) for s in MEASURED}
     share = prior(splits["train"].conversations)
-    tau = best_prior_correction(dev_logits, dev_labels, share) if is_learned else 0.0
+    tau = best_prior_correction(*logits["dev"], share) if is_learned else 0.0
     correction = (tau * np.log(share)).astype(np.float32)
     with torch.no_grad():
         model.head.bias.sub_(torch.from_numpy(correction).to(model.head.bias))
-    save_weights(model, out / "best.safetensors")
-    test_logits, test_labels = predict(model, splits["test"].conversations, prompt, config)
-    dev_logits -= correction
-    save_answers(
-        out,
-        LABELS,
-        dev=dev_logits,
-        dev_labels=dev_labels,
-        dev_conversations=owners(splits["dev"]),
-        test=test_logits,
-        test_labels=test_labels,
-        test_conversations=owners(splits["test"]),
-    )
-    return {
-        "prior_correction": tau,
-        "dev": metrics.report(dev_labels, metrics.softmax(dev_logits), LABELS),
-        "test": metrics.report(test_labels, metrics.softmax(test_logits), LABELS),
+    return tau, {
+        split: Predicted(values - correction, labels, owners(splits[split]))
+        for split, (values, labels) in logits.items()
     }
 
 

@@ -11,6 +11,7 @@ best/embeddings.safetensors  every MELD utterance as this encoder sees it, for t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,6 @@ from safetensors.numpy import save_file
 from torch import Tensor
 
 from erc_ros.encoders.text import TextPrompt
-from erc_ros.metrics.table import deviation, mean
 from erc_ros.training.datasets.utterances import Conversation, Split
 from erc_ros.training.encoders.text.evaluation import predict
 from erc_ros.training.encoders.text.examples import TextConfig
@@ -32,8 +32,8 @@ from erc_ros.training.encoders.text.model import (
     load_tokenizer,
     make_model,
 )
-from erc_ros.training.engine.runs import read_metrics, write_metrics
-from erc_ros.training.engine.trainer import load_weights, save_weights
+from erc_ros.training.engine.runs import BEST, choose_best, write_metrics
+from erc_ros.training.engine.trainer import load_weights
 from erc_ros.training.manifest import write_prompt
 from erc_ros.training.onnx import write_onnx
 
@@ -49,36 +49,13 @@ AXES = {
 }
 
 
-def choose_and_export(
-    config: TextConfig, splits: Mapping[str, Split], out: Path, seeds: Sequence[int] = ()
-) -> Path:
+def choose_and_export(config: TextConfig, splits: Mapping[str, Split], out: Path) -> Path:
     """Export the seed that is best on dev; returns the folder best/."""
-    used = list(seeds or config.seeds)
-    folders = [out / f"seed-{seed}" for seed in used]
-    scores = {folder.name: read_metrics(folder)["dev"]["weighted_f1"] for folder in folders}
-    best = max(folders, key=lambda folder: scores[folder.name])
-    print(f"weighted F1 on dev: {scores}; exporting {best.name}")
+    result = choose_best(out, ["best.safetensors"])
+    print(f"exporting seed {result['seed']} of {json.dumps(result['all_seeds'], indent=2)}")
     model = make_model(config.dropout, config.reading, config.corpora_of_classifier)
-    load_weights(model, best / "best.safetensors")
-    prompt = config.prompt(load_tokenizer())
-    result = {"chosen": best.name, "seeds": used, **read_metrics(best)}
-    result["all_seeds"] = summary([read_metrics(folder) for folder in folders])
-    return write(model, prompt, config, splits, out / "best", result)
-
-
-def summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return mean and standard deviation (ddof 1) over runs, for the model card."""
-    names = ("weighted_f1", "accuracy", "macro_f1", "unweighted_recall")
-    result: dict[str, Any] = {"runs": len(runs)}
-    for split in ("dev", "test"):
-        for name in names:
-            values = [run[split][name] for run in runs]
-            result[f"{split}_{name}"] = {
-                "mean": mean(values),
-                "std": deviation(values),
-                "values": values,
-            }
-    return result
+    load_weights(model, out / BEST / "best.safetensors")
+    return write(model, config.prompt(load_tokenizer()), config, splits, out / BEST, result)
 
 
 def write(
@@ -90,9 +67,7 @@ def write(
     result: Mapping[str, Any],
 ) -> Path:
     """Write everything that the bundle and the fusion need into `out`."""
-    out.mkdir(parents=True, exist_ok=True)
     difference = export(model.encoder, out / "text.onnx")
-    save_weights(model, out / "best.safetensors")
     load_tokenizer().save(str(out / "tokenizer.json"))
     write_prompt(out, prompt)
     head = {"weight": model.head.weight, "bias": model.head.bias}

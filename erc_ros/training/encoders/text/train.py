@@ -49,12 +49,13 @@ from erc_ros.training.encoders.text.model import TextClassifier, load_tokenizer,
 from erc_ros.training.encoders.text.recognition_errors import SimulatedWordErrors
 from erc_ros.training.engine.history import record
 from erc_ros.training.engine.recipe import Recipe, RecipeError
-from erc_ros.training.engine.runs import METRICS, finished, write_json, write_metrics
+from erc_ros.training.engine.runs import METRICS, finished, write_json, write_run
 from erc_ros.training.engine.trainer import (
     Fit,
     TrainerConfig,
     fit,
     load_weights,
+    save_weights,
     set_seeds,
 )
 from erc_ros.training.losses import cross_entropy_among
@@ -236,7 +237,8 @@ def train_seed(
         "text": _settings(config),
         "corpora": {name: len(corpus.conversations) for name, corpus in sources.train.items()},
     }
-    if written := finished(out / METRICS, settings):
+    written = finished(out / METRICS, settings)
+    if written and "test_report" in written:  # else of the form before `write_run`
         print(f"already trained: {out}")
         return written
     set_seeds(trainer.seed)
@@ -256,20 +258,23 @@ def train_seed(
         return [*others(epoch), *varied]
 
     fitted = _fit(model, config, trainer, rows, sources.dev, prompt, out)
-    result = {
+    correction, predicted = measure(model, splits, prompt, config, is_main_learned)
+    save_weights(model, out / "best.safetensors")
+    content = {
+        "seed": trainer.seed,
         "settings": settings,
         "best_epoch": fitted.best_epoch,
         "seconds": fitted.seconds,
-        **measure(model, splits, prompt, config, out, is_main_learned),
+        "prior_correction": correction,
         "learned_from": list(sources.train),
         "other_tests": {
             name: score(model, corpus, prompt, config) for name, corpus in sources.test.items()
         },
     }
-    write_metrics(result, out)
+    result = write_run(out, LABELS, predicted, content)
     print(
         f"seed {trainer.seed}: epoch {fitted.best_epoch}, weighted F1"
-        f" dev {result['dev']['weighted_f1']:.4f}, test {result['test']['weighted_f1']:.4f}"
+        f" dev {result['dev']:.4f}, test {result['test']['weighted_f1']:.4f}"
     )
     return result
 

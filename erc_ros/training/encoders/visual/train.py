@@ -32,12 +32,7 @@ from erc_ros.training.engine import prediction
 from erc_ros.training.engine.embeddings import FILE, OF_NOBODY, Embedded, save_embeddings
 from erc_ros.training.engine.history import record
 from erc_ros.training.engine.recipe import Recipe
-from erc_ros.training.engine.runs import (
-    choose_best,
-    log_probabilities,
-    save_answers,
-    write_metrics,
-)
+from erc_ros.training.engine.runs import Predicted, choose_best, log_probabilities, write_run
 from erc_ros.training.engine.trainer import (
     WEIGHTS,
     TrainerConfig,
@@ -100,10 +95,72 @@ def train(recipe: Recipe) -> None:
     model = fit_faces(data, config, network, augmentation, sampling, out, first)
     correction = correct_prior(model, data)
     save_weights(model, out / WEIGHTS)
-    write_metrics({**finish(model, data, config.seed, out), "prior_correction": correction}, out)
-    files = ["face.onnx", FILE, "best.safetensors", "training.json"]
-    best = choose_best(recipe.out, files)
+    finish(model, data, {"seed": config.seed, "prior_correction": correction}, out)
+    best = choose_best(recipe.out, ["face.onnx", FILE, "best.safetensors", "training.json"])
     print(json.dumps({"best seed": best["seed"], **best["all_seeds"]}, indent=2))
+
+
+class FaceSampler:
+    """Draws training examples: images by their share, augmented, mixed, and non-face images."""
+
+    def __init__(
+        self,
+        data: FerPlus,
+        config: TrainerConfig,
+        augmentation: FaceAugmentation,
+        sampling: FaceSampling,
+        generator: torch.Generator,
+    ) -> None:
+        self._augmentation, self._sampling, self._generator = augmentation, sampling, generator
+        self._images = torch.from_numpy(data.train.pictures)
+        self._targets = torch.from_numpy(data.train.targets)
+        self._shares = torch.from_numpy(shown(data.train.targets, sampling.balance))
+        self._batch_size = config.batch_size
+        self._coarse_epochs = round(augmentation.coarse_share * config.epochs)
+
+    def epoch(self, epoch: int) -> Sequence[tuple[Tensor, int]]:
+        """Return batches: rows of images, and the size at which they are shown."""
+        count, generator = len(self._images), self._generator
+        order = torch.randperm(count, generator=generator)
+        if self._sampling.balance:
+            order = torch.multinomial(self._shares, count, replacement=True, generator=generator)
+        size = self._augmentation.coarse_size if epoch < self._coarse_epochs else SIZE
+        # A short batch at the end is skipped (batch statistics), unless it is the only one.
+        full = max(1, count // self._batch_size) * self._batch_size
+        return [(chosen, size) for chosen in torch.split(order[:full], self._batch_size)]
+
+    def batch(self, chosen: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """Return faces (B, 1, S, S) and targets (B, C) of rows (B,)."""
+        sampling, generator = self._sampling, self._generator
+        chosen = chosen.cpu()  # the images stay in main memory
+        target = self._targets[chosen]
+        # Coordinates in bfloat16 would be a tenth of a pixel off.
+        with torch.autocast("cpu", enabled=False):
+            images = as_input(self._images[chosen])
+            faces = augment_faces(images, self._augmentation, generator, size)
+            if sampling.mixup:
+                share = mixup_share(sampling.mixup, generator)
+                other = torch.randperm(len(chosen), generator=generator)
+                faces, target = (x.lerp(x[other], share) for x in (faces, target))
+            count = round(sampling.negatives * len(chosen))
+            insert_negatives(faces, target, no_faces(count, size, generator))
+        return faces, target
+
+
+def face_loss(model: FaceNetwork, faces: Tensor, target: Tensor) -> Tensor:
+    """Return the cross-entropy with the targets (B, C)."""
+    device = device_of(model)
+    faces = faces.to(device).contiguous(memory_format=torch.channels_last)
+    logits = model.head(model(faces)).float()
+    return cross_entropy(log_softmax(logits, dim=1), target.to(device)).mean()
+
+
+def validate(model: FaceNetwork, valid: Faces) -> dict[str, float]:
+    """Return accuracy, unweighted recall, and their mean."""
+    predicted = predict(model, valid.pictures)[1].argmax(axis=1)
+    accuracy = metrics.accuracy(valid.labels, predicted, len(IMAGES.labels))
+    recall = metrics.unweighted_recall(valid.labels, predicted, len(IMAGES.labels))
+    return {"accuracy": accuracy, "recall": recall, "both": (accuracy + recall) / 2}
 
 
 def fit_faces(
@@ -125,48 +182,13 @@ def fit_faces(
         load_weights(model, start)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = torch.Generator().manual_seed(config.seed)
-    pictures, targets = torch.from_numpy(data.train.pictures), torch.from_numpy(data.train.targets)
-    shares = torch.from_numpy(shown(data.train.targets, sampling.balance))
-    coarse_epochs = round(augmentation.coarse_share * config.epochs)
-
-    def batches(epoch: int) -> Sequence[tuple[Tensor, int]]:
-        order = torch.randperm(len(pictures), generator=generator)
-        if sampling.balance:
-            order = torch.multinomial(shares, len(pictures), replacement=True, generator=generator)
-        size = augmentation.coarse_size if epoch < coarse_epochs else SIZE
-        # A short batch at the end is skipped (batch statistics), unless it is the only one.
-        full = max(1, len(order) // config.batch_size) * config.batch_size
-        return [(chosen, size) for chosen in torch.split(order[:full], config.batch_size)]
-
-    def loss(model: FaceNetwork, batch: tuple[Tensor, int]) -> Tensor:
-        chosen, size = batch[0].cpu(), batch[1]  # the images stay in main memory
-        device = device_of(model)
-        target = targets[chosen]
-        # Coordinates in bfloat16 would be a tenth of a pixel off.
-        with torch.autocast("cpu", enabled=False):
-            faces = augment_faces(as_input(pictures[chosen]), augmentation, generator, size)
-            if sampling.mixup:
-                share = mixup_share(sampling.mixup, generator)
-                other = torch.randperm(len(chosen), generator=generator)
-                faces, target = (x.lerp(x[other], share) for x in (faces, target))
-            count = round(sampling.negatives * len(chosen))
-            insert_negatives(faces, target, no_faces(count, size, generator))
-        faces = faces.to(device).contiguous(memory_format=torch.channels_last)
-        logits = model.head(model(faces)).float()
-        return cross_entropy(log_softmax(logits, dim=1), target.to(device)).mean()
-
-    def evaluate(model: FaceNetwork) -> dict[str, float]:
-        predicted = predict(model, data.valid.pictures)[1].argmax(axis=1)
-        accuracy = metrics.accuracy(data.valid.labels, predicted, len(IMAGES.labels))
-        recall = metrics.unweighted_recall(data.valid.labels, predicted, len(IMAGES.labels))
-        return {"accuracy": accuracy, "recall": recall, "both": (accuracy + recall) / 2}
-
+    sampler = FaceSampler(data, config, augmentation, sampling, generator)
     fit(
         model,
         config,
-        batches=batches,
-        loss=loss,
-        evaluate=evaluate,
+        batches=sampler.epoch,
+        loss=lambda model, batch: face_loss(model, *sampler.batch(*batch)),
+        evaluate=lambda model: validate(model, data.valid),
         choose="both" if sampling.balance else "accuracy",
         out=out,
         say=partial(print, flush=True),
@@ -231,8 +253,8 @@ def class_bias(
     return [round(float(each), 4) for each in bias]
 
 
-def finish(model: FaceNetwork, data: FerPlus, seed: int, out: Path) -> dict[str, Any]:
-    """Export, embed every split and evaluate test; returns the content of metrics.json."""
+def finish(model: FaceNetwork, data: FerPlus, content: Mapping[str, Any], out: Path) -> None:
+    """Export, embed every split, evaluate test, and write metrics.json with this `content`."""
     difference = export_face(model, out / "face.onnx", SIZE)
     embedded, probabilities = {}, {}
     for name in IMAGES.splits:
@@ -240,39 +262,42 @@ def finish(model: FaceNetwork, data: FerPlus, seed: int, out: Path) -> dict[str,
         embeddings, probabilities[name] = predict(model, split.pictures)
         labeled = split.labels >= 0
         embedded[name] = Embedded(embeddings[labeled], to_labels(split.labels[labeled]))
-    negatives = no_faces(NEGATIVES, SIZE, torch.Generator().manual_seed(seed))[:, 0]
-    pictures = (negatives * 255).round().to(torch.uint8).numpy()
+    negatives = no_faces(NEGATIVES, SIZE, torch.Generator().manual_seed(content["seed"]))[:, 0]
+    images = (negatives * 255).round().to(torch.uint8).numpy()
     no_label = np.full(NEGATIVES, -1, np.int64)
-    embedded[OF_NOBODY] = Embedded(predict(model, pictures)[0], no_label)
+    embedded[OF_NOBODY] = Embedded(predict(model, images)[0], no_label)
     save_embeddings(embedded, out / FILE)
-    save_answers(
-        out,
-        IMAGES.labels,
-        dev=log_probabilities(probabilities["valid"]),
-        dev_labels=data.valid.labels,
-        test=log_probabilities(probabilities["test"]),
-        test_labels=data.test.labels,
-    )
-    seven = metrics.report(
-        to_labels(data.test.labels), to_label_probabilities(probabilities["test"]), LABELS
-    )
-    eight = metrics.report(data.test.labels, probabilities["test"], IMAGES.labels)
-    return {
-        "seed": seed,
-        "dev": metrics.report(data.valid.labels, probabilities["valid"], IMAGES.labels)["accuracy"],
+    seven = to_labels(data.test.labels), to_label_probabilities(probabilities["test"])
+    predicted = probabilities["valid"].argmax(axis=1)
+    content = {
+        **content,
+        "dev": metrics.accuracy(data.valid.labels, predicted, len(IMAGES.labels)),
         "test": {
-            "accuracy_8": eight["accuracy"],
-            "macro_f1_8": eight["macro_f1"],
-            "accuracy_meld_7": seven["accuracy"],
-            "macro_f1_meld_7": seven["macro_f1"],
+            **accuracies("8", data.test.labels, probabilities["test"], IMAGES.labels),
+            **accuracies("meld_7", *seven, LABELS),
         },
-        "test_8": eight,
-        "test_meld_7": seven,
+        "test_meld_7": metrics.report(*seven, LABELS),
         "left_out": dict(data.skipped),
-        "counted": "pictures with a FER+ majority class, without repeated pictures",
+        "counted": "images with a FER+ majority class, without repeated images",
         "parameters": sum(p.numel() for p in model.parameters()),
         "onnx_difference": difference,
     }
+    splits = {
+        "dev": Predicted(log_probabilities(probabilities["valid"]), data.valid.labels),
+        "test": Predicted(log_probabilities(probabilities["test"]), data.test.labels),
+    }
+    write_run(out, IMAGES.labels, splits, content)
+
+
+def accuracies(
+    suffix: str,
+    labels: NDArray[np.int64],
+    probabilities: NDArray[np.float32],
+    names: Sequence[str],
+) -> dict[str, float]:
+    """Return accuracy and macro F1 among the labels `names`."""
+    report = metrics.report(labels, probabilities, names)
+    return {f"{name}_{suffix}": report[name] for name in ("accuracy", "macro_f1")}
 
 
 def as_input(pictures: Tensor) -> Tensor:
