@@ -266,15 +266,8 @@ def export_bundle(
     system = system or read_system(run, without, row)
     anchors_of(system.labels, anchors or {})  # before the networks are exported
     splits = read_dialogues(system, data)
-    note = SCENES if "visual" in system.readings and "faces" not in system.corpus else ""
-    card = _card_parts(system)
-    sources = {r.source.sha256: r.source for r in system.readings.values() if r.source is not None}
     with whole_folder(folder) as staged:
-        encoders: dict[str, dict[str, Any]] = {}
-        differences = {"fusion": float(system.metrics["onnx_difference"])}
-        for modality, reading in system.readings.items():
-            encoders[modality], differences[modality] = reading.write(staged)
-        copyfile(system.fusion / "fusion.onnx", staged / FILES["fusion"])
+        encoders, differences = write_networks(system, staged)
         spec = BundleSpec(
             name or f"{system.recipe.kind}-{corpora.find(system.corpus).name}",
             version,
@@ -282,27 +275,49 @@ def export_bundle(
             encoders,
             fused_utterances(system.fusion, context),
             splits,
-            card,
-            scores={
-                name: {
-                    "metric": "weighted F1",
-                    **{split: _own_f1(part, split) for split in MEASURED},
-                }
-                for name, part in card.items()
-                if name != "fusion"
-            },
             anchors=anchors or {},
-            sources=list(sources.values()),
-            training={
-                "system": system.recipe.kind,
-                "corpus": system.corpus,
-                **({"note": note} if note else {}),
-            },
             metrics={"note": "float32, reference transcripts and speaker labels"},
-            note=note,
+            **origin(system),
         )
         assemble(staged, spec)
     return load_bundle(folder), differences
+
+
+def write_networks(
+    system: TrainedSystem, staged: Path
+) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
+    """Write the networks; the manifest's entry of each encoder, and all differences from torch."""
+    encoders: dict[str, dict[str, Any]] = {}
+    differences = {"fusion": float(system.metrics["onnx_difference"])}
+    for modality, reading in system.readings.items():
+        encoders[modality], differences[modality] = reading.write(staged)
+    copyfile(system.fusion / "fusion.onnx", staged / FILES["fusion"])
+    return encoders, differences
+
+
+def origin(system: TrainedSystem) -> dict[str, Any]:
+    """Where the networks come from and what each achieves alone: fields of `BundleSpec`."""
+    parts = _card_parts(system)
+    sources = {r.source.sha256: r.source for r in system.readings.values() if r.source is not None}
+    note = SCENES if "visual" in system.readings and "faces" not in system.corpus else ""
+    return {
+        "parts": parts,
+        "scores": {
+            name: {
+                "metric": "weighted F1",
+                **{split: _own_f1(part, split) for split in MEASURED},
+            }
+            for name, part in parts.items()
+            if name != "fusion"
+        },
+        "sources": list(sources.values()),
+        "training": {
+            "system": system.recipe.kind,
+            "corpus": system.corpus,
+            **({"note": note} if note else {}),
+        },
+        "note": note,
+    }
 
 
 def read_dialogues(system: TrainedSystem, data: Path) -> dict[str, Dialogues]:
