@@ -251,14 +251,14 @@ def report_words(events: Sequence[object], kind: str) -> None:
         if isinstance(event, SpeakerCorrected):
             labels.update(dict.fromkeys(event.utterance_ids, event.after))
     said = [(word, u.utterance_id, u.speaker_id) for u in finals for word in u.text.split()]
-    truth = [(word, speaker) for _, _, speaker, text in phrases() for word in text.split()]
-    pairs = list(zip(said, truth, strict=False))
-    first = best_naming(((s[2], t[1]) for s, t in pairs), len(truth))
-    last = best_naming(((labels[s[1]], t[1]) for s, t in pairs), len(truth))
-    same_text = [s[0] for s in said] == [t[0] for t in truth]
+    ground_truth = [(word, speaker) for _, _, speaker, text in phrases() for word in text.split()]
+    pairs = list(zip(said, ground_truth, strict=False))
+    first = best_naming(((s[2], t[1]) for s, t in pairs), len(ground_truth))
+    last = best_naming(((labels[s[1]], t[1]) for s, t in pairs), len(ground_truth))
+    same_text = [s[0] for s in said] == [t[0] for t in ground_truth]
     print(
-        f"words, finals {kind} times: {len(truth)}, text in order: {same_text}, right speaker: "
-        f"{first:.1%} when published, {last:.1%} after corrections"
+        f"words, finals {kind} times: {len(ground_truth)}, text in order: {same_text}, "
+        f"right speaker: {first:.1%} when published, {last:.1%} after corrections"
     )
 
 

@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     faces = ferplus.load(data_folder(options.data) / ferplus.FOLDER, frozenset()).test
     is_near = np.array([digest(image) in known_near_duplicates() for image in faces.pictures])
     to_label = np.array([LABELS.index(ferplus.TO_MELD[name]) for name in ferplus.CLASSES])
-    truth = to_label[faces.labels]
+    ground_truth = to_label[faces.labels]
     order = [list(bundle.labels).index(label) for label in LABELS]
     images = [
         np.asarray(cv2.cvtColor(each, cv2.COLOR_GRAY2BGR), np.uint8) for each in faces.pictures
@@ -50,14 +50,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         probabilities = look_at(recognizer, images)[:, order]
     predicted = probabilities.argmax(axis=1)
     figures = {}
-    every = np.ones(len(truth), bool)
+    every = np.ones(len(ground_truth), bool)
     for name, rows in (("all", every), ("near_duplicates", is_near), ("without", ~is_near)):
-        scored = truth[rows], predicted[rows]
+        scored = ground_truth[rows], predicted[rows]
         figures[name] = {
             "images": int(rows.sum()),
             "accuracy": 100 * metrics.accuracy(*scored, len(LABELS)),
             "mean_recall": 100 * metrics.unweighted_recall(*scored, len(LABELS)),
-            "calibration_error": 100 * metrics.calibration_error(truth[rows], probabilities[rows]),
+            "calibration_error": 100
+            * metrics.calibration_error(ground_truth[rows], probabilities[rows]),
         }
     figures["without"]["excluded_percent"] = 100 * float(is_near.mean())
     conditions = "FER+ test, seven labels, face only, one image per utterance"

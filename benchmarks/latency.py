@@ -41,12 +41,12 @@ SLOWEST = 5
 def run(robot: RobotConfig, repeats: int) -> Result:
     """Play the dialogue `repeats` times in a row."""
     dialogue = DIALOGUE * repeats
-    sound, phrases = perform(dialogue, synthesiser())
+    audio, phrases = perform(dialogue, synthesiser())
     seen = [p for p, turn in zip(phrases, dialogue, strict=True) if turn.speaker == 0]
     with tempfile.TemporaryDirectory() as folder:
         path = write_conversation(
             Path(folder, "bag"),
-            sound,
+            audio,
             phrases,
             portrait(seen),
             recognizer=SimulatedRecognizer(type=recognizable_speech()),

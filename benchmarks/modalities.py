@@ -137,12 +137,12 @@ def _interval(
 ) -> tuple[float, float, float]:
     """Return the gain and its 95 % bootstrap interval over dialogues."""
     rows = np.split(np.arange(len(first)), np.unique(first)[1:])
-    truth, mine, words = stream.labels, predicted.argmax(1), stream.alone[:, 0].argmax(1)
+    ground_truth, mine, words = stream.labels, predicted.argmax(1), stream.alone[:, 0].argmax(1)
     rng, gains = np.random.default_rng(0), []
     for _ in range(RESAMPLES):
         chosen = np.concatenate([rows[n] for n in rng.integers(0, len(rows), len(rows))])
-        one = weighted_f1(truth[chosen], mine[chosen], 7)
-        gains.append(100 * (one - weighted_f1(truth[chosen], words[chosen], 7)))
+        one = weighted_f1(ground_truth[chosen], mine[chosen], 7)
+        gains.append(100 * (one - weighted_f1(ground_truth[chosen], words[chosen], 7)))
     low, high = np.percentile(gains, [2.5, 97.5])
     return situations.gain(stream, predicted), float(low), float(high)
 

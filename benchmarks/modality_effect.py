@@ -79,7 +79,7 @@ def acted(bundle: Bundle, data: Path, split: str = "test") -> dict[str, float]:
     images = [faces.pictures[(faces.labels >= 0) & (to_label[faces.labels] == c)] for c in range(7)]
     generator = np.random.default_rng(0)
     shown = [generator.choice(images[clip.label], FACES) for clip in clips]
-    truth = np.array([clip.label for clip in clips], np.int64)
+    ground_truth = np.array([clip.label for clip in clips], np.int64)
     order = [list(bundle.labels).index(label) for label in LABELS]
     result: dict[str, float] = {"clips": len(clips), "actors": len({c.speaker for c in clips})}
     for name, parts in (
@@ -106,9 +106,11 @@ def acted(bundle: Bundle, data: Path, split: str = "test") -> dict[str, float]:
                 )
                 rows.append(estimate.probabilities)
         predicted: NDArray[np.int64] = np.array(rows)[:, order].argmax(axis=1)
-        result[f"{name}_weighted_f1"] = 100 * metrics.weighted_f1(truth, predicted, len(LABELS))
+        result[f"{name}_weighted_f1"] = 100 * metrics.weighted_f1(
+            ground_truth, predicted, len(LABELS)
+        )
         result[f"{name}_neutral"] = 100 * float((predicted == LABELS.index("neutral")).mean())
-    result["true_neutral"] = 100 * float((truth == LABELS.index("neutral")).mean())
+    result["true_neutral"] = 100 * float((ground_truth == LABELS.index("neutral")).mean())
     return result
 
 

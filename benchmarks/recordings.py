@@ -206,8 +206,8 @@ def faces(seen: Sequence[tuple[Phrase, str]], random: np.random.Generator) -> Ca
     emotions = np.array([ferplus.TO_MELD[name] for name in ferplus.CLASSES])[test.labels]
     shown = []
     for phrase, emotion in seen:
-        picture = test.pictures[random.choice(np.flatnonzero(emotions == emotion))]
-        face = cv2.resize(picture, (HEIGHT // 2, HEIGHT // 2), interpolation=cv2.INTER_CUBIC)
+        image = test.pictures[random.choice(np.flatnonzero(emotions == emotion))]
+        face = cv2.resize(image, (HEIGHT // 2, HEIGHT // 2), interpolation=cv2.INTER_CUBIC)
         shown.append((phrase, cv2.cvtColor(face, cv2.COLOR_GRAY2BGR)))
     wall = np.full((HEIGHT, WIDTH, 3), 140, np.uint8)
 

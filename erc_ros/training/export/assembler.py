@@ -183,7 +183,7 @@ def measure(
         return network({name: array for name, array in feed.items() if name in inputs})
 
     logits: dict[tuple[str, str], NDArray[np.float32]] = {}
-    truth: dict[tuple[str, str], NDArray[np.int64]] = {}
+    ground_truth: dict[tuple[str, str], NDArray[np.int64]] = {}
     f1: dict[str, dict[str, float]] = {split: {} for split in MEASURED}
     for split, data in splits.items():
         present = np.ones((len(data.labels), 3), bool) if data.present is None else data.present
@@ -193,15 +193,15 @@ def measure(
             if not rows.any():
                 continue
             logits[split, name] = answers(fuse, data, context, seen)[rows]
-            truth[split, name] = data.labels[rows]
+            ground_truth[split, name] = data.labels[rows]
             predicted = logits[split, name].argmax(axis=1)
-            score = metrics.weighted_f1(truth[split, name], predicted, len(labels))
+            score = metrics.weighted_f1(ground_truth[split, name], predicted, len(labels))
             f1[split][name] = round(score, 4)
     every = {split: next(name for name in MODALITY_SETS if name in f1[split]) for split in MEASURED}
-    temperature = fit_temperature(logits["dev", every["dev"]], truth["dev", every["dev"]])
+    temperature = fit_temperature(logits["dev", every["dev"]], ground_truth["dev", every["dev"]])
     temperatures = {
-        name: round(fit_temperature(logits["dev", name], truth["dev", name]), 4)
-        if len(truth["dev", name]) >= MIN_TO_CALIBRATE
+        name: round(fit_temperature(logits["dev", name], ground_truth["dev", name]), 4)
+        if len(ground_truth["dev", name]) >= MIN_TO_CALIBRATE
         else round(temperature, 4)
         for name in f1["dev"]
         if name in f1["test"]
@@ -211,14 +211,16 @@ def measure(
         errors[split][name] = {
             when: round(
                 metrics.calibration_error(
-                    truth[split, name], metrics.softmax(logits[split, name] / divisor)
+                    ground_truth[split, name], metrics.softmax(logits[split, name] / divisor)
                 ),
                 4,
             )
             for when, divisor in (("before", 1.0), ("after", temperatures[name]))
         }
     whole = every["test"]
-    report = metrics.report(truth["test", whole], metrics.softmax(logits["test", whole]), labels)
+    report = metrics.report(
+        ground_truth["test", whole], metrics.softmax(logits["test", whole]), labels
+    )
     return {
         "temperature": round(temperature, 4),
         "temperatures": temperatures,

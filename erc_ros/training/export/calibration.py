@@ -213,10 +213,10 @@ def other_text(bundle: Bundle, data: Path, calibration: Calibration) -> dict[str
         axis=1,
     )
     four[:, split.labels.index("others")] = 1 - four.sum(axis=1)
-    truth = _last_labels(chosen)
+    ground_truth = _last_labels(chosen)
     return {
-        "accuracy": float((four.argmax(axis=1) == truth).mean()),
-        "calibration error": calibration_error(truth, four),
+        "accuracy": float((four.argmax(axis=1) == ground_truth).mean()),
+        "calibration error": calibration_error(ground_truth, four),
     }
 
 
@@ -226,9 +226,9 @@ def abstaining(
     """For all, and for text: rows of min_confidence, unknown, right of those, of the others."""
     tables = {}
     for seen in (SETS[0], TEXT):
-        logits, truth = answered(trial, seen)
+        logits, ground_truth = answered(trial, seen)
         probabilities = calibrated(logits, calibration, seen)
-        confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
+        confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == ground_truth
         rows = []
         for least in (0.25, 0.3, 0.35, 0.4, 0.5, 0.6):
             unsure = confidence < least

@@ -166,19 +166,24 @@ def embedded(
     elif how == SAME:
         chosen = np.repeat(rng.integers(0, len(modality.labels)), count)
     elif how == ANOTHER:
-        chosen = clip_of(_others(data, rng), modality.labels, rng.random(count))
+        chosen = clip_of(
+            of_another(data.labels, data.first, rng), modality.labels, rng.random(count)
+        )
     elif how in ALWAYS:
         wanted = np.full(count, ALWAYS.index(how), np.int64)
         chosen = clip_of(wanted, modality.labels, rng.random(count))
     return modality.embeddings[chosen]
 
 
-def _others(data: Dialogues, rng: np.random.Generator) -> Labels:
-    """For each utterance the emotion of another one of its dialogue, by chance its own."""
-    wanted: Labels = data.labels.copy()
-    for begin in np.unique(data.first):
-        rows = np.flatnonzero(data.first == begin)
-        wanted[rows] = data.labels[rng.permutation(rows)]
+def of_another(labels: Labels, first: Labels, rng: np.random.Generator) -> Labels:
+    """For each utterance the emotion of another one of its dialogue, by chance its own.
+
+    first: (N,), the row with which each dialogue begins.
+    """
+    wanted: Labels = labels.copy()
+    for begin in np.unique(first):
+        rows = np.flatnonzero(first == begin)
+        wanted[rows] = labels[rng.permutation(rows)]
     return wanted
 
 

@@ -34,7 +34,7 @@ from erc_ros.inference.reliability import (
     step,
 )
 from erc_ros.metrics.classification import weighted_f1
-from erc_ros.training.fusion.conditions import ALWAYS, ANOTHER, ANY, SAME
+from erc_ros.training.fusion.conditions import ALWAYS, ANOTHER, ANY, SAME, of_another
 from erc_ros.training.fusion.simulation import clip_of, draw, rates
 
 Floats = NDArray[np.float64]
@@ -275,7 +275,7 @@ def _broken(m: Material, seed: int, rng: np.random.Generator) -> Iterator[Stream
             voice, face = [pair[0], working[1]], [working[0], pair[1]]
             yield _stream(f"voice {kind}, face as it is", "", m.words, voice, m.labels)
             yield _stream(f"face {kind}, voice as it is", "", m.words, face, m.labels)
-    wanted = _others(m, rng)
+    wanted = of_another(m.labels, m.first, rng)
     pair = [
         clips.reports[clip_of(wanted, clips.labels, rng.random(len(wanted)))]
         for clips in (m.audio, m.visual)
@@ -311,17 +311,8 @@ def broken(m: Material, clips: Clips, kind: str, rng: np.random.Generator) -> Fl
 def _wanted(m: Material, kind: str, rng: np.random.Generator) -> Labels:
     """The labels of the clips of a modality that is another person's, or always the same."""
     if kind == ANOTHER:
-        return _others(m, rng)
+        return of_another(m.labels, m.first, rng)
     return np.full(len(m.labels), ALWAYS.index(kind), np.int64)
-
-
-def _others(m: Material, rng: np.random.Generator) -> Labels:
-    """For each utterance the emotion of another one of its dialogue, by chance its own."""
-    wanted: Labels = m.labels.copy()
-    for begin in np.unique(m.first):
-        rows = np.flatnonzero(m.first == begin)
-        wanted[rows] = m.labels[rng.permutation(rows)]
-    return wanted
 
 
 def half_back(config: ReliabilityConfig, material: Material, seeds: Sequence[int]) -> float:

@@ -61,11 +61,11 @@ class Attention(nn.Module):
 class TransformerLayer(nn.Module):
     """Attention and feed-forward, each with a shortcut and a normalization behind it."""
 
-    def __init__(self, d: int, heads: int, dropout: float, widen: int = 2) -> None:
+    def __init__(self, d: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.attention = Attention(d, heads, dropout)
         self.feed_forward = nn.Sequential(
-            nn.Linear(d, widen * d), nn.GELU(), nn.Dropout(dropout), nn.Linear(widen * d, d)
+            nn.Linear(d, 2 * d), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * d, d)
         )
         self.dropout = nn.Dropout(dropout)
         self.norms = nn.ModuleList([nn.LayerNorm(d), nn.LayerNorm(d)])

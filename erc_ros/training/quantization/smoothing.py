@@ -77,9 +77,7 @@ def activation_ranges(source: Path, calibration: Sequence[Feed]) -> dict[str, Ar
     return ranges
 
 
-def smoothed_model(
-    source: Path, ranges: Mapping[str, Array], alpha: float, form: str = "xiao"
-) -> onnx.ModelProto:
+def smoothed_model(source: Path, ranges: Mapping[str, Array], alpha: float) -> onnx.ModelProto:
     """The same function as `source`, with X / s before and s W in every constant matrix product.
 
     Products of the same X (query, key and value) share s, so X is divided once.

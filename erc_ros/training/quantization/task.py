@@ -126,8 +126,8 @@ class CorpusMaterial:
 
     def shown(self, number: int) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
         """Audio and images of an utterance."""
-        sound = self.drawn("audio")[1][number]
-        return sound, self.drawn("visual")[1][number]
+        audio = self.drawn("audio")[1][number]
+        return audio, self.drawn("visual")[1][number]
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,8 +153,8 @@ class _Clips(Sequence[NDArray[Any]]):
             return nothing
         try:
             if self.part == "audio":
-                sound = corpora.sound(self.corpus, file)
-                return np.rint(np.clip(sound, -1, 1) * 32767).astype(np.int16)
+                audio = corpora.sound(self.corpus, file)
+                return np.rint(np.clip(audio, -1, 1) * 32767).astype(np.int16)
             return np.ascontiguousarray(corpora.frames(file, PICTURES)[..., ::-1])
         except corpora.UnusableMediaError:
             return nothing
@@ -343,7 +343,7 @@ class Task:
         for owner, conversation in enumerate(material.conversations):
             for said in conversation.utterances[: limit - len(made)]:
                 number = len(made)
-                sound, faces = material.shown(number)
+                audio, faces = material.shown(number)
                 made.append(
                     Utterance(
                         conversation_id=f"conversation {owner}",
@@ -352,10 +352,10 @@ class Task:
                         end=number * 4_000_000_000 + 3_000_000_000,
                         text=said.text,
                         speaker_id=str(said.speaker),
-                        audio=sound,
+                        audio=audio,
                         faces=tuple(
-                            FaceCrop(number * 4_000_000_000 + place, picture)
-                            for place, picture in enumerate(faces)
+                            FaceCrop(number * 4_000_000_000 + place, image)
+                            for place, image in enumerate(faces)
                         ),
                     )
                 )
@@ -382,23 +382,23 @@ class Task:
         encoder = open_text_encoder(run, self.bundle.text, self._prompt)
         return encoder.conversation(Turn(u.speaker, u.text) for u in conversation.utterances)
 
-    def embed_sound(self, run: Run, sound: NDArray[np.int16]) -> Floats | None:
+    def embed_sound(self, run: Run, audio: NDArray[np.int16]) -> Floats | None:
         """What the audio network says of a clip, (1, E); None: nothing."""
         assert self.bundle.audio is not None
-        if unusable(sound):
+        if unusable(audio):
             return None
         if not isinstance(self.bundle.audio, VoiceAudio):
-            return run(audio_inputs(self.bundle.audio, sound))["embedding"]
-        features = self._features(sound)
+            return run(audio_inputs(self.bundle.audio, audio))["embedding"]
+        features = self._features(audio)
         alone = HeardVoice("", "", features)  # each clip as the first of its speaker
         return run(voice_inputs([alone], (), self.bundle.audio.heard))["embedding"]
 
-    def _features(self, sound: NDArray[np.int16]) -> Floats:
+    def _features(self, audio: NDArray[np.int16]) -> Floats:
         """What the speaker network says; it is never quantized, so each clip is computed once."""
         assert isinstance(self.bundle.audio, VoiceAudio)
-        key = blake2b(sound.tobytes(), digest_size=16).digest()
+        key = blake2b(audio.tobytes(), digest_size=16).digest()
         if key not in self._heard:
-            features = self._voice(sound)
+            features = self._voice(audio)
             nothing = np.zeros(self.bundle.audio.features, np.float32)
             self._heard[key] = nothing if features is None else features
         return self._heard[key]
@@ -411,7 +411,7 @@ class Task:
     def embed_face(self, run: Run, pictures: NDArray[np.uint8]) -> Floats | None:
         """What the visual network says of images (T, ...), (T, E); None: nothing."""
         assert self.bundle.visual is not None
-        crops = [FaceCrop(0, picture) for picture in pictures]
+        crops = [FaceCrop(0, image) for image in pictures]
         inputs, _ = visual_inputs(self.bundle.visual, crops)
         return None if inputs is None else run(inputs)["embedding"]
 
