@@ -48,7 +48,7 @@ from erc_ros.dialogue.speech_segmenter import (
     SpeechSegmenterConfig,
 )
 from erc_ros.dialogue.text_matching import TextMatcher, TextMatchingConfig
-from erc_ros.dialogue.text_splitting import split
+from erc_ros.dialogue.text_splitting import Share, divide, split
 from erc_ros.dialogue.utterance_log import FinalText, UtteranceLog, UtteranceLogConfig
 from erc_ros.dialogue.voice_activity import FRAME_TIME, VoiceActivity
 from erc_ros.sensing.audio import AudioSamples
@@ -282,9 +282,9 @@ class UtteranceAssembler:
             return out
         if self._texts.correct(text):
             return [*out, self._count("corrected_texts", text.arrival)]
-        final = self._log.same_speech(text, self._config.texts.alignment)
-        if final is not None:
-            return out + self._replace_text(final, text, "corrected_texts")
+        former = self._log.same_speech(text, self._config.texts.alignment)
+        if former:
+            return out + self._give(former, text, "corrected_texts")[0]
         return out + self._take(text)
 
     def feed_robot_speaking(self, stamp: int, speaking: bool) -> list[Event]:
@@ -511,14 +511,8 @@ class UtteranceAssembler:
             return matched
         if self._is_awaited(transcript) and self._texts.hold(transcript):
             return []
-        config = self._config.texts
-        if not self._is_of_robot(transcript):
-            late = self._log.without_text(
-                transcript, config.seconds_per_character, config.alignment
-            )
-            if late is not None:
-                return self._replace_text(late, transcript, "late_texts")
-        return self._text_only(transcript)
+        late = self._published_without(transcript)
+        return self._give(late, transcript, "late_texts")[0] or self._text_only(transcript)
 
     def _match(self, transcript: Transcript) -> list[Event] | None:
         """Match a text with speech; None if no speech matches (yet)."""
@@ -536,10 +530,13 @@ class UtteranceAssembler:
     def _accept(self, match: TextMatch, transcript: Transcript) -> list[Event]:
         """Publish the utterances of a match, split by speaker."""
         self._log.spoke(match.start, match.end)
-        out: list[Event] = []
         parts: list[tuple[SpeechSegment, Utterance]] = []
         least = self._config.speech.open_speech.stretch.min_left_over
-        shares = split(transcript, self._speech.match(match), self._config.texts.text_splitting)
+        segments = self._speech.match(match)
+        out, remainder = self._give_before(segments, transcript)
+        shares = [Share(tuple(segments), None)]
+        if remainder is not None:
+            shares = split(remainder, segments, self._config.texts.text_splitting)
         if sum(share.transcript is not None for share in shares) > 1:
             self._counters["split_texts"] += 1
         for share in shares:
@@ -559,11 +556,25 @@ class UtteranceAssembler:
             event = self._event(whole, share.transcript, is_final=True)
             parts.append((whole, event.utterance))
             out.append(event)
-        self._log.remember(transcript, tuple(parts))
-        for remainder in remainders(match):
-            if not remainder.is_open:
-                out += self._wait(remainder, least if remainder.end <= match.start else 0.0)
+        if remainder is not None:
+            self._log.remember(transcript, tuple(parts))
+        for segment in remainders(match):
+            if not segment.is_open:
+                out += self._wait(segment, least if segment.end <= match.start else 0.0)
         return out
+
+    def _give_before(
+        self, segments: Sequence[SpeechSegment], transcript: Transcript
+    ) -> tuple[list[Event], Transcript | None]:
+        """Give the first words of a text to speech that was published before the text came.
+
+        Returns what follows, and the words that remain for `segments`.
+        """
+        if transcript.start is None:
+            return [], transcript
+        late = self._published_without(transcript)
+        late = [final for final in late if final.parts[0][0].end <= segments[0].start]
+        return self._give(late, transcript, "late_texts", segments)
 
     def _is_awaited(self, transcript: Transcript) -> bool:
         """Return whether the audio of a text may still arrive."""
@@ -611,9 +622,43 @@ class UtteranceAssembler:
         is_covered = 2 * len(frames) * FRAME_TIME >= end - start
         return is_covered and all(probability < QUIET for _, probability in frames)
 
-    def _replace_text(self, final: FinalText, transcript: Transcript, why: str) -> list[Event]:
-        corrected = self._log.replace_text(final, transcript, self._config.texts.text_splitting)
-        return [self._count(why, transcript.arrival), *corrected]
+    def _published_without(self, transcript: Transcript) -> list[FinalText]:
+        """Speech of this text that was published without words."""
+        config = self._config.texts
+        if self._is_of_robot(transcript):
+            return []
+        return self._log.without_text(transcript, config.seconds_per_character, config.alignment)
+
+    def _give(
+        self,
+        finals: Sequence[FinalText],
+        transcript: Transcript,
+        why: str,
+        after: Sequence[SpeechSegment] = (),
+    ) -> tuple[list[Event], Transcript | None]:
+        """Divide a text between published utterances, and speech `after` them that waits.
+
+        Returns what follows, and the words that are left for `after`.
+        """
+        if not finals:
+            return [], transcript
+        start = transcript.start or 0  # what was said before is not of this text
+        groups = [
+            tuple(replace(segment, start=max(segment.start, start)) for segment, _ in final.parts)
+            for final in finals
+        ]
+        groups += [tuple(after)] if after else []
+        shares = divide(transcript, groups, self._config.texts.text_splitting)
+        out: list[Event] = []
+        for final, share in zip(finals, shares, strict=False):
+            text = share.transcript
+            if text is None:
+                if final.transcript is None:
+                    continue
+                text = replace(transcript, text="", words=())
+            out.append(self._count(why, transcript.arrival))
+            out += self._log.replace_text(final, text, self._config.texts.text_splitting)
+        return out, shares[-1].transcript if after else None
 
     # --- utterances ---
 

@@ -79,11 +79,29 @@ def split(
     turns is very short. The parts joined with blanks are the text.
     """
     groups = [tuple(segments)] if transcript.voice_id else _by_speaker(segments, config)
-    tokens, joint = _tokens(transcript.text)
-    if len(groups) == 1 or len(tokens) < 2:
+    if len(groups) == 1 or len(_tokens(transcript.text)[0]) < 2:
         main = max(groups, key=lambda group: sum(p.end - p.start for p in group))
         return [Share(group, transcript if group is main else None) for group in groups]
-    joints = _joints(tokens, transcript.words, segments)
+    return divide(transcript, groups, config)
+
+
+def divide(
+    transcript: Transcript,
+    groups: Sequence[tuple[SpeechSegment, ...]],
+    config: TextSplittingConfig = DEFAULT,
+) -> list[Share]:
+    """Divide a text between groups of segments by the times of its words, else by duration.
+
+    Args:
+        groups: not empty, in the order of time; each has a segment.
+
+    Returns:
+        One share for each group. Joined with blanks they are the text.
+    """
+    if len(groups) == 1:
+        return [Share(groups[0], transcript)]
+    tokens, joint = _tokens(transcript.text)
+    joints = _joints(tokens, transcript.words, [segment for group in groups for segment in group])
     bends = [0.0, *(_bend(token, bool(transcript.words), config) for token in tokens)]
     places = [0]
     for left, right in itertools.pairwise(groups):

@@ -236,6 +236,10 @@ def with_text(
     return replace(state, finals=tuple(now if f is final else f for f in state.finals)), events
 
 
+def _start(final: FinalText) -> int:
+    return final.parts[0][0].start
+
+
 class UtteranceLog:
     """Log of the current conversation."""
 
@@ -293,27 +297,35 @@ class UtteranceLog:
         self._state, event = corrected(self._state, correction, rename)
         return event
 
-    def same_speech(self, transcript: Transcript, config: AlignmentConfig) -> FinalText | None:
-        """Return the final text of the same speech, which this text replaces; None without one."""
-        for final in self._state.finals:
-            if final.transcript is not None and is_same_speech(
-                final.transcript, transcript, config
-            ):
-                return final
-        return None
+    def same_speech(self, transcript: Transcript, config: AlignmentConfig) -> list[FinalText]:
+        """Return the final texts of the same speech, which this one replaces, in order of time."""
+        return sorted(
+            (
+                final
+                for final in self._state.finals
+                if final.transcript is not None
+                and is_same_speech(final.transcript, transcript, config)
+            ),
+            key=_start,
+        )
 
     def without_text(
         self, transcript: Transcript, per_character: float, config: AlignmentConfig
-    ) -> FinalText | None:
-        """Return the speech published without a text that this text matches; None without one."""
+    ) -> list[FinalText]:
+        """Return the speech published without a text that this text matches, in order of time.
+
+        A text without times is of one utterance; of one with times, several can be parts.
+        """
         expected = expected_duration(transcript.text, per_character)
-        best: tuple[float, FinalText] | None = None
-        for final in self._state.finals:
-            if final.transcript is None:
-                cost = late_cost(final.parts[0][0], transcript, expected, config)
-                if cost is not None and (best is None or cost < best[0]):
-                    best = cost, final
-        return None if best is None else best[1]
+        costs = [
+            (cost, final)
+            for final in self._state.finals
+            if final.transcript is None
+            and (cost := late_cost(final.parts[0][0], transcript, expected, config)) is not None
+        ]
+        if transcript.start is None or transcript.end is None:
+            costs = sorted(costs, key=lambda each: each[0])[:1]
+        return sorted((final for _, final in costs), key=_start)
 
     def replace_text(
         self, final: FinalText, transcript: Transcript, config: TextSplittingConfig

@@ -19,7 +19,7 @@ from erc_ros.dialogue.alignment import (
     remainders,
 )
 from erc_ros.dialogue.speakers.turns import Attribution
-from erc_ros.dialogue.text_splitting import split, text_within
+from erc_ros.dialogue.text_splitting import divide, split, text_within
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.transcript import Transcript, Word
 
@@ -226,6 +226,38 @@ def test_a_split_text_is_whole_again_when_joined(
     texts = [part.transcript.text for part in shares if part.transcript is not None]
     assert "".join("".join(texts).split()) == "".join(tokens)
     assert texts
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.1, 3.0), st.floats(0.1, 3.0)), min_size=2, max_size=5),
+    st.lists(st.text("abc.,", min_size=1, max_size=8), min_size=1, max_size=30),
+    st.booleans(),
+)
+def test_divided_words_stay_in_order_and_follow_the_durations(
+    turns: list[tuple[float, float]], tokens: list[str], is_plain: bool
+) -> None:
+    segments, now = [], 0.0
+    for gap, length in turns:
+        segments.append(segment(now + gap, now + gap + length))
+        now += gap + length
+    if is_plain:  # without punctuation, at which a text is divided rather
+        tokens = [token.strip(".,") or "a" for token in tokens]
+    text = Transcript(" ".join(tokens), seconds(99), start=segments[0].start, end=segments[-1].end)
+    groups = [(one,) for one in segments]
+    shares = divide(text, groups)
+    assert shares == divide(text, groups)
+    assert [share.segments for share in shares] == groups
+    texts = [share.transcript.text for share in shares if share.transcript is not None]
+    assert " ".join(texts).split() == text.text.split()
+    if is_plain:
+        total = sum(one.end - one.start for one in segments)
+        longest = max(map(len, tokens)) / sum(map(len, tokens))
+        said = spoken_share = 0.0
+        for one, share in zip(segments[:-1], shares, strict=False):
+            words = "" if share.transcript is None else share.transcript.text
+            said += len(words.replace(" ", "")) / sum(map(len, tokens))
+            spoken_share += (one.end - one.start) / total
+            assert abs(said - spoken_share) <= longest + 1e-6
 
 
 def test_a_partial_text_is_split_between_its_segments() -> None:

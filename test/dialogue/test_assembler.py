@@ -394,6 +394,42 @@ def test_a_text_that_comes_after_its_speech_went_out_completes_it() -> None:
     assert ears.counters()["late_texts"] == 1
 
 
+SPLIT = "I was at the sea all day. Then I came home."
+
+
+@pytest.mark.parametrize("has_words", [True, False])
+def test_a_text_over_speech_that_was_published_and_speech_that_waits_is_divided(
+    has_words: bool,
+) -> None:
+    """A subtitle over two sentences of one person with a pause."""
+    times = [1.0, 1.3, 1.6, 1.8, 2.0, 2.3, 2.6, 5.0, 5.4, 5.8, 6.5]
+    words = tuple(
+        Word(word, at(time), at(time + 0.2))
+        for word, time in zip(SPLIT.split(), times, strict=True)
+    )
+    one = final(SPLIT, 7.3, start=at(1), end=at(7), words=words if has_words else ())
+    ears = listener()
+    events = play(ears, scene((1, 3.5, 5), (5, 7, 5)), [one])
+    first, second = finals(events)
+    (change,) = corrected(events)
+    assert (first.text, second.text) == ("", "Then I came home.")
+    assert change.utterance.text == "I was at the sea all day."
+    assert change.utterance.utterance_id == first.utterance_id != second.utterance_id
+    again = replace(one, text=SPLIT.replace("sea", "see"), arrival=at(7.5))
+    (change,) = corrected(ears.feed_transcript(again))
+    assert change.utterance.text == "I was at the see all day."
+
+
+def test_a_text_over_speech_that_was_all_published_is_divided() -> None:
+    one = final(SPLIT, 9.5, start=at(1), end=at(7))
+    events = play(listener(), np.append(scene((1, 3.5, 5), (5, 7, 5)), silence(4)), [one])
+    assert [u.text for u in finals(events)] == ["", ""]
+    assert [change.utterance.text for change in corrected(events)] == [
+        "I was at the sea all day.",
+        "Then I came home.",
+    ]
+
+
 def test_a_late_text_of_another_length_or_of_an_old_conversation_is_an_utterance() -> None:
     ears = listener(text_timeout=0.5)
     events = play(ears, scene((1, 3, 5)), [final("No.", 4.6)])

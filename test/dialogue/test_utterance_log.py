@@ -137,25 +137,20 @@ def test_a_text_of_the_same_speech_replaces_the_former_one_and_keeps_its_speaker
     log = log_of(segment("u1", 1, 2, 0), text="Hallo.")
     log.correct_speaker(TurnCorrection(seconds(1), seconds(2), 0, 1), named)
     new = Transcript("Hello.", seconds(3), stamp=seconds(2))
-    final = log.same_speech(new, AlignmentConfig())
-    assert final is not None
+    (final,) = log.same_speech(new, AlignmentConfig())
     (event,) = log.replace_text(final, new, TextSplittingConfig())
     assert (event.utterance.text, event.utterance.speaker_id) == ("Hello.", "1")
-    assert (
-        log.replace_text(
-            log.same_speech(new, AlignmentConfig()) or final, new, TextSplittingConfig()
-        )
-        == []
-    )
+    (final,) = log.same_speech(new, AlignmentConfig())
+    assert log.replace_text(final, new, TextSplittingConfig()) == []
 
 
 def test_a_late_text_finds_the_speech_that_went_out_without_one() -> None:
     log = log_of(segment("u1", 1, 2, 0), segment("u2", 4, 8, 0))
     late = Transcript("About a second.", seconds(9))
-    final = log.without_text(late, 0.065, AlignmentConfig())
-    assert final is None  # it came too late for the first, and is too short for the second
-    final = log.without_text(replace(late, arrival=seconds(3)), 0.065, AlignmentConfig())
-    assert final is not None and final.parts[0][1].utterance_id == "u1"
+    # it came too late for the first, and is too short for the second
+    assert log.without_text(late, 0.065, AlignmentConfig()) == []
+    (final,) = log.without_text(replace(late, arrival=seconds(3)), 0.065, AlignmentConfig())
+    assert final.parts[0][1].utterance_id == "u1"
 
 
 def test_no_more_final_texts_are_remembered_than_can_be_corrected() -> None:
@@ -166,4 +161,4 @@ def test_no_more_final_texts_are_remembered_than_can_be_corrected() -> None:
         Transcript("Hallo.", seconds(2), stamp=seconds(2)), ((one, utterance(one, "", "")),)
     )
     new = Transcript("Hello.", seconds(3), stamp=seconds(2))
-    assert none.same_speech(new, AlignmentConfig()) is None
+    assert none.same_speech(new, AlignmentConfig()) == []
