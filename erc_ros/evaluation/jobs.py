@@ -16,7 +16,7 @@ import erc_ros
 from erc_ros.evaluation import run
 from erc_ros.evaluation import truth as readers
 from erc_ros.evaluation.agreement import ADJUDICATED, consensus
-from erc_ros.evaluation.matching import match
+from erc_ros.evaluation.matching import clock_difference, match
 from erc_ros.evaluation.records import Recording, Segment, TierReading, Truth
 from erc_ros.evaluation.run import EvaluatedSystem, Progress, TimeRange, answer, check_part
 from erc_ros.evaluation.transcripts import cues_for, find_transcript, recognizer_for
@@ -31,6 +31,7 @@ from erc_ros.evaluation.truth.joining import (
 from erc_ros.evaluation.truth.marks import Mark, TruthError
 from erc_ros.replay.recording import open_recording, recording_files
 from erc_ros.values.files import explain
+from erc_ros.values.nanoseconds import NS
 from erc_ros.values.settings import values_of
 
 _CHUNK = 2**20  # bytes
@@ -109,6 +110,7 @@ def answered(job: EvaluationJob, progress: Progress | None = None) -> Recording:
         (),
         predicted.warnings,
         predicted.counts,
+        robot=predicted.robot,
     )
 
 
@@ -215,7 +217,13 @@ def _truth(
     if left and not kept:
         raise TruthError("all annotations are before --from: nothing is left to compare with")
     repaired = Counter(truth.repaired) + Counter({"segments before --from, excluded": left})
-    return replace(truth, segments=kept, repaired=dict(sorted(repaired.items())))
+    notices = truth.notices
+    if late := clock_difference(kept, recording.predictions):
+        notices += (
+            f"{', '.join(truth.files)}: the annotations fit the speech clearly better if moved by "
+            f"{-late / NS:+.1f} s: a different clock? Check it, and give --offset {-late / NS:.1f}",
+        )
+    return replace(truth, segments=kept, repaired=dict(sorted(repaired.items())), notices=notices)
 
 
 def key(job: EvaluationJob) -> str:

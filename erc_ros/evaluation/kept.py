@@ -59,8 +59,9 @@ def from_bytes(content: bytes) -> Recording:
                 _prediction(entry, number, arrays)
                 for number, entry in enumerate(record.pop("predictions"))
             )
-        labels = tuple(record.pop("labels"))
-        return Recording(**record, labels=labels, predictions=predictions)
+        record["labels"] = tuple(record["labels"])
+        record["robot"] = tuple((start, end) for start, end in record["robot"])
+        return Recording(**record | {"predictions": predictions})
     except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise KeptError(f"a cached result is damaged ({error})") from error
 

@@ -16,6 +16,13 @@ from typing import Protocol
 import numpy as np
 
 from erc_ros.evaluation.records import AnswerMatch
+from erc_ros.values.nanoseconds import NS
+
+STEP = NS // 10  # of time, at which speech is compared
+MAX_SHIFT = 30 * NS
+MIN_SHIFT = NS // 2
+MIN_SPANS = 5  # fewer fit somewhere by chance
+LIKE, BETTER = 0.5, 0.25  # correlation of the best shift, and how much better it is than none
 
 
 class TimeSpan(Protocol):
@@ -53,6 +60,30 @@ def covered(span: TimeSpan, others: Sequence[TimeSpan]) -> bool:
         if end > begin:
             shared, until = shared + end - begin, end
     return 2 * shared >= span.end - span.start
+
+
+def clock_difference(truth: Sequence[TimeSpan], predictions: Sequence[TimeSpan]) -> int:
+    """Return how much later (ns) the annotated speech is than the utterances.
+
+    0: by less than `MIN_SHIFT`, or there is no clear sign of it. Speech and silence of both are
+    correlated at every shift up to `MAX_SHIFT`.
+    """
+    if min(len(truth), len(predictions)) < MIN_SPANS:
+        return 0
+    count = max(each.end for each in (*truth, *predictions)) // STEP + 1
+    speech = np.zeros((2, count))
+    for row, spans in zip(speech, (truth, predictions), strict=True):
+        for span in spans:
+            row[span.start // STEP : span.end // STEP + 1] = 1
+    speech -= speech.mean(axis=1, keepdims=True)
+    scale = float(np.linalg.norm(speech[0]) * np.linalg.norm(speech[1])) or 1.0
+    reach = min(count, MAX_SHIFT // STEP)
+    padded = np.pad(speech[0], reach)
+    fits = np.correlate(padded, speech[1], "valid") / scale
+    best = int(np.argmax(fits))
+    shift = (best - reach) * STEP
+    is_clear = fits[best] >= LIKE and fits[best] - fits[reach] >= BETTER
+    return shift if is_clear and abs(shift) >= MIN_SHIFT else 0
 
 
 def outcome(

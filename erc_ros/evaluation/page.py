@@ -181,6 +181,7 @@ class View:
             "wave": self._wave,
             "wave_points": self._wave.count(",") // 2 - 1,
             "player": self._player(),
+            "robot": list(self._robot()),
             "lanes": list(self._lanes(emotions)),
             "rows": rows,
             "speakers": sorted({name for row in rows for name in row["who"]}),
@@ -205,6 +206,15 @@ class View:
     @property
     def _seconds(self) -> float:
         return max(1.0, round(max((r.duration for r in self._whole), default=0) / NS, 3))
+
+    def _robot(self) -> Iterator[dict[str, Any]]:
+        for start, end in self._whole[0].robot if self._whole else ():
+            yield {**self._place(start, end), "spoken": f"{clock(start)} to {clock(end)}"}
+
+    def _place(self, start: int, end: int) -> dict[str, float]:
+        """From and to which part of the timeline, %."""
+        scale = 100 / NS / self._seconds
+        return {"left": round(start * scale, 4), "width": round((end - start) * scale, 4)}
 
     def _player(self) -> dict[str, str]:
         """The audio and, if there is one, the video of the whole recording, next to the report."""
@@ -330,8 +340,7 @@ class View:
         description = [clock(part.start), name, status, self._text(part.text)]
         return {
             "row": row.number,
-            "left": round(100 * part.start / NS / self._seconds, 4),
-            "width": round(100 * (part.end - part.start) / NS / self._seconds, 4),
+            **self._place(part.start, part.end),
             "style": f"{emotion.style if emotion else ''} {_STYLES.get(status, '')}".strip(),
             "mark": _MARKS.get(status, ""),
             "label": emotion.name if emotion else "?",

@@ -151,7 +151,7 @@ class Recording:
     labels: the bundle's emotions, in the order of every `Prediction.probabilities`.
     truth: None without annotations; `matches` is then empty.
     annotators: name -> segments, where several annotators are named; `truth` is their majority.
-    warnings, counts: of the replay.
+    warnings, counts: of the replay. robot: (start, end) in which the robot spoke, as it announced.
     error: why the recording could not be evaluated, otherwise ""; the rest is then empty.
     """
 
@@ -167,6 +167,7 @@ class Recording:
     counts: Mapping[str, int] = field(default_factory=dict)
     error: str = ""
     annotators: Mapping[str, tuple[Segment, ...]] = field(default_factory=dict)
+    robot: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,23 +6,26 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from erc_ros.adapters import BOOL
 from erc_ros.evaluation.records import Prediction
 from erc_ros.evaluation.truth.marks import TEXT_ALONE
 from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.label_map import read_label_map
+from erc_ros.input_reader import tells_consent
 from erc_ros.media.recognizers import SpeechRecognizer
 from erc_ros.media.transcripts import Cue
 from erc_ros.parameters import RobotConfig
 from erc_ros.pipeline import EstimateEvent, PipelineEvent
 from erc_ros.replay.bag import BagError, BagRecord, Recording
 from erc_ros.replay.consent import withheld_times
-from erc_ros.replay.offline import TEXTS_LEFT_OUT, replay
+from erc_ros.replay.offline import TEXTS_LEFT_OUT, adapter_of, replay
 from erc_ros.replay.recording import open_recording
 from erc_ros.replay.rows import Row
 from erc_ros.resources import model_folder
@@ -107,7 +110,10 @@ def parse_time(option: str, text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SystemAnswers:
-    """The predictions for one recording. end: ns since the origin, of its last message."""
+    """The predictions for one recording. end: ns since the origin, of its last message.
+
+    robot: (start, end) in ns since the origin, in which the robot spoke.
+    """
 
     labels: tuple[str, ...]
     predictions: tuple[Prediction, ...]
@@ -115,6 +121,7 @@ class SystemAnswers:
     end: int
     warnings: Mapping[str, int]
     counts: Mapping[str, int]
+    robot: tuple[tuple[int, int], ...] = ()
 
 
 def answer(
@@ -166,6 +173,7 @@ def answer(
         max(0, opened.last - origin),
         dict(sorted(warnings.items())),
         dict(sorted(result.counts.items())),
+        opened.robot(),
     )
 
 
@@ -205,6 +213,18 @@ class _PartOfRecording:
         self.span = recording.span
         self.is_empty = True
         self._recording, self._part, self._progress = recording, part, progress
+        self._robot: list[tuple[int, bool]] = []  # ns since the origin; begins or ends to speak
+
+    def robot(self) -> tuple[tuple[int, int], ...]:
+        """(start, end) of the robot's speech, ns since the origin."""
+        end = self.last - (self.origin or 0)
+        changes = [
+            (time, speaks)
+            for (_, before), (time, speaks) in pairwise([(0, False), *self._robot, (end, False)])
+            if speaks is not before
+        ]
+        times = [time for time, _ in changes]
+        return tuple(zip(times[::2], times[1::2], strict=True))
 
     def messages(self, topics: Collection[str]) -> Iterator[BagRecord]:
         total = sum(topic.count for topic in self.topics if topic.name in topics)
@@ -219,6 +239,9 @@ class _PartOfRecording:
             self.last = max(self.last, record.time)
             if since >= self._part.start:
                 self.is_empty = False
+                is_flag = record.type == BOOL and not tells_consent(record.topic, record.type)
+                if is_flag and adapter_of(record).input == "robot_speaking":
+                    self._robot.append((since, bool(record.message.data)))
                 yield record
 
 

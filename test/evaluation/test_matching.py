@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from erc_ros.evaluation.matching import covered, match
+from erc_ros.evaluation.matching import STEP, clock_difference, covered, match
 from erc_ros.evaluation.records import AnswerMatch
 
 
@@ -47,6 +47,34 @@ def test_a_split_and_a_merged_utterance() -> None:
     assert match(pieces, truth) == (AnswerMatch(0, 0), AnswerMatch(1, None))
     assert not covered(Stretch(0, 10), stretches((0, 3), (1, 4), (10, 20)))
     assert covered(Stretch(0, 10), stretches((0, 3), (8, 20)))
+
+
+@given(
+    st.lists(st.tuples(st.integers(3, 60), st.integers(5, 60)), min_size=12, max_size=40),
+    st.integers(-200, 200),
+)
+def test_another_clock_is_noticed(turns: list[tuple[int, int]], late: int) -> None:
+    """Times in 0.1 s. Turns of any lengths, annotated a little longer than they were found."""
+    assume(len(set(turns)) > 8)  # a regular pattern fits at many shifts
+    found, now = [], 300
+    for pause, length in turns:
+        found.append(Stretch((now + pause) * STEP, (now + pause + length) * STEP))
+        now += pause + length
+    told = [Stretch(each.start + (late - 1) * STEP, each.end + late * STEP) for each in found]
+    difference = clock_difference(told, found)
+    assert difference == 0 or abs(difference - late * STEP) <= 2 * STEP
+    if abs(late) <= 3:
+        assert difference == 0
+
+
+def test_a_clock_that_is_late_is_noticed_and_a_right_one_is_not() -> None:
+    spans = [(10, 28), (41, 66), (75, 80), (99, 140), (150, 163), (190, 201), (220, 270)]
+    found = stretches(*((start * STEP, end * STEP) for start, end in spans))
+    late = [Stretch(each.start + 25 * STEP, each.end + 25 * STEP) for each in found]
+    assert clock_difference(late, found) == 25 * STEP
+    assert clock_difference(found, late) == -25 * STEP
+    assert clock_difference(found, found) == clock_difference(late[:4], found) == 0
+    assert clock_difference([], []) == 0
 
 
 _SPANS = st.lists(

@@ -4,8 +4,12 @@ import base64
 import io
 import re
 import wave
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import evaluated_talks as talks
 import made_up_recordings as made_up
@@ -16,14 +20,18 @@ import yaml
 pytest.importorskip("jinja2")
 pytest.importorskip("av")
 
+from erc_ros.adapters import BOOL
 from erc_ros.evaluation import media
+from erc_ros.evaluation.kept import from_bytes, to_bytes
 from erc_ros.evaluation.media import FACE_SIDE, opus, thumbnail
 from erc_ros.evaluation.pictures import score_pictures, timeline, write_figures
 from erc_ros.evaluation.records import Figure, Recording, Scores, Segment, Truth
 from erc_ros.evaluation.report import write_report
+from erc_ros.evaluation.run import TimeRange, _PartOfRecording
 from erc_ros.evaluation.scores import measures
 from erc_ros.evaluation.tally import conversations
-from erc_ros.values.nanoseconds import NS
+from erc_ros.replay.bag import BagRecord
+from erc_ros.values.nanoseconds import NS, seconds
 
 NASTY = "</script><script>document.title='broken in'</script>\x00\ud800 $x_1$ & \"'"
 
@@ -299,6 +307,36 @@ def test_the_waveform_is_that_of_the_audio(tmp_path: Path) -> None:
     begin = min(p.start for p in recorded.predictions if p.audio is not None) / NS
     assert loud[0] == pytest.approx(begin, abs=0.2)
     assert "<path" not in written(tmp_path, recorded, with_media=False)
+
+
+def test_the_speech_of_the_robot_has_a_lane(tmp_path: Path) -> None:
+    talk = replace(made_up.recording(3), robot=((seconds(1), seconds(2)),))
+    assert from_bytes(to_bytes(talk)).robot == talk.robot
+    page = written(tmp_path / "robot", talk)
+    (lane,) = re.findall(r'<div class="lane robot".*?</div>', page)
+    (place,) = re.findall(r"left:([\d.]+)%;width:([\d.]+)%", lane)
+    length = talk.duration / NS
+    assert [float(each) for each in place] == pytest.approx([100 / length] * 2, abs=0.01)
+    assert 'class="lane robot"' not in written(tmp_path / "without", made_up.recording(3))
+
+
+def test_the_robot_speaks_from_its_first_announcement_until_it_takes_it_back() -> None:
+    announced = [(0, False), (1, True), (2, True), (3, False), (4, False), (6, True)]
+
+    class Announcements:
+        path, topics, warnings, span = Path("talk"), (), Counter[str](), (0, 0)
+
+        def messages(self, topics: object) -> Iterator[BagRecord]:
+            allowed = SimpleNamespace(data=True)
+            yield BagRecord(seconds(10), "/recording_allowed", BOOL, allowed)
+            for time, speaks in announced:
+                message = SimpleNamespace(data=speaks)
+                yield BagRecord(seconds(10 + time), "/robot_speaking", BOOL, message)
+            yield BagRecord(seconds(18), "/recording_allowed", BOOL, allowed)
+
+    opened = _PartOfRecording(cast("Any", Announcements()), TimeRange(), None)
+    list(opened.messages([]))
+    assert opened.robot() == ((seconds(1), seconds(3)), (seconds(6), seconds(8)))
 
 
 def test_every_figure_is_defined_in_the_report_and_in_the_documentation(tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ function neighbour(bar, key) {
     while (next && next.classList.contains("dim"));
     return next;
   }
-  const tracks = all(".lane .track", track.closest(".strip"));
+  const tracks = all(".lane:not(.robot) .track", track.closest(".strip"));
   const beside = tracks[tracks.indexOf(track) + (key === "ArrowUp" ? -1 : 1)];
   if (!beside) return null;
   return all(".b:not(.dim)", beside).reduce((best, other) => {
