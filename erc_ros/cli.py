@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from erc_ros.sensing.background import SWITCH_INTERVAL
 from erc_ros.values.errors import ErcValueError
 from erc_ros.values.files import check_folder, explain
 
@@ -86,6 +87,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 1 for an error, 2 for wrong usage."""
     # Before NumPy is loaded: its matrix products are small here, and threads give no speed-up.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Nor do images of 320 pixels: OpenCV's threads would take the core of the other networks.
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
+    sys.setswitchinterval(SWITCH_INTERVAL)
     try:
         status = _main(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()

@@ -246,6 +246,8 @@ def step(
         The new state, and whether the frame contains the robot's voice only.
     """
     gate = config.robot_gate
+    if not (state.speeches or is_playing(state.played) or reference.any()):
+        return replace(state, is_talked_over=False) if state.is_talked_over else state, False
     state = replace(state, played=play(state.played, power(reference), gate), is_talked_over=False)
     if not is_playing(state.played) and not speaks_at(state, config, time):
         return state, False

@@ -88,8 +88,11 @@ class YuNetDetector:
         padded = np.zeros((rows, columns, 3), np.float32)
         padded[: small.shape[0], : small.shape[1]] = small
         outputs = self._network({"input": np.ascontiguousarray(padded.transpose(2, 0, 1)[None])})
-        faces = np.concatenate([_decoded(outputs, stride, columns) for stride in STRIDES])
-        faces = _separate(faces[faces[:, 14] >= self._min_score])
+        faces = _separate(
+            np.concatenate(
+                [_decoded(outputs, stride, columns, self._min_score) for stride in STRIDES]
+            )
+        )
         faces[:, :14] *= scale
         return faces
 
@@ -105,18 +108,20 @@ def square(face: NDArray[np.float32]) -> tuple[float, ...]:
     return float(x), float(y), side, side
 
 
-def _decoded(outputs: dict[str, NDArray[Any]], stride: int, columns: int) -> Detections:
-    """Decode the detections of one scale: (n, 15), in pixels of the network input."""
-    kind, objectness = outputs[f"cls_{stride}"][0, :, 0], outputs[f"obj_{stride}"][0, :, 0]
-    score = np.sqrt(np.clip(kind, 0, 1) * np.clip(objectness, 0, 1))
-    number = np.arange(len(score))
+def _decoded(
+    outputs: dict[str, NDArray[Any]], stride: int, columns: int, min_score: float
+) -> Detections:
+    """Decode the sure detections of one scale: (n, 15), in pixels of the network input."""
+    kind, there = outputs[f"cls_{stride}"][0, :, 0], outputs[f"obj_{stride}"][0, :, 0]
+    score = np.sqrt(np.clip(kind, 0, 1) * np.clip(there, 0, 1))
+    number = np.flatnonzero(score >= min_score)  # few of a thousand
     anchors = np.stack([number % (columns // stride), number // (columns // stride)], axis=1)
-    box, points = outputs[f"bbox_{stride}"][0], outputs[f"kps_{stride}"][0]
+    box, points = outputs[f"bbox_{stride}"][0, number], outputs[f"kps_{stride}"][0, number]
     middle = (anchors + box[:, :2]) * stride
     # Limited to e^10 strides, so that the size is finite.
     size = np.exp(np.minimum(box[:, 2:], 10)) * stride
     spots = (points.reshape(-1, 5, 2) + anchors[:, None]) * stride
-    columns_of = [middle - size / 2, size, spots.reshape(-1, 10), score[:, None]]
+    columns_of = [middle - size / 2, size, spots.reshape(-1, 10), score[number, None]]
     return np.concatenate(columns_of, axis=1).astype(np.float32)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -20,6 +21,7 @@ from pathlib import Path
 from erc_ros.evaluation.jobs import EvaluationJob, answered, joined, key
 from erc_ros.evaluation.kept import KeptError, from_bytes, to_bytes
 from erc_ros.evaluation.records import Recording
+from erc_ros.sensing.background import SWITCH_INTERVAL
 from erc_ros.values.files import write_whole
 
 SUFFIX = ".npz"
@@ -130,7 +132,9 @@ def _in_processes(
 ) -> Iterator[tuple[int, bytes]]:
     # spawn: a fork would copy threads and locks of ONNX Runtime
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(missing)), context) as executor:
+    with ProcessPoolExecutor(
+        min(workers, len(missing)), context, sys.setswitchinterval, (SWITCH_INTERVAL,)
+    ) as executor:
         places = {executor.submit(_result, jobs[place]): place for place in missing}
         for future in as_completed(places):
             place = places[future]

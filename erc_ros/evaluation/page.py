@@ -33,7 +33,7 @@ from erc_ros.metrics.timelines import Span, speaker_mapping
 from erc_ros.replay.timeline import COLOURS
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import MODALITIES, SAMPLE_RATE
-from erc_ros.values.why import Distrust, explain, name_of
+from erc_ros.values.why import Distrust, explain, name_of, or_nan
 
 MAIN_FIGURES = (
     *("accuracy", "majority_accuracy", "chance_accuracy", "unweighted_recall", "weighted_f1"),
@@ -360,7 +360,7 @@ class View:
                 entries.sort(key=lambda entry: entry[0].start)
                 times = [(answer.start + answer.end) / 2 / NS for answer, _ in entries]
                 truth = [
-                    (time, _or_nan(segment.valence), _or_nan(segment.arousal))
+                    (time, or_nan(segment.valence), or_nan(segment.arousal))
                     for time, (_, segment) in zip(times, entries, strict=True)
                     if segment is not None
                 ]
@@ -625,7 +625,3 @@ def _interval(low: float | None, high: float | None) -> str:
 
 def _number(value: float, digits: int) -> float | None:
     return round(float(value), digits) if math.isfinite(value) else None
-
-
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else value

@@ -235,6 +235,7 @@ class MediaFile:
             stream = container.streams.audio[self.audio[track].stream]
             start = _start(container)
             resampler = shape = None
+            end: int | None = None  # ns, of the samples so far
             for frame in self._decoded(container, stream):
                 stamp = _stamp(frame, start)
                 if stamp is not None and stamp - ORIGIN > MEDIA_SECONDS * NS:
@@ -251,19 +252,20 @@ class MediaFile:
                     shape = None
                     continue
                 for part in parts:
-                    first = _stamp(part, start)
-                    if first is None:
-                        first = stamp
+                    times = (_stamp(part, start), stamp, end)
+                    first = next((time for time in times if time is not None), None)
                     if first is None:
                         self.warnings["audio: a part without a time, skipped"] += 1
                         continue
-                    yield first, np.asarray(part.to_ndarray(), np.int16).reshape(-1)
+                    samples = np.asarray(part.to_ndarray(), np.int16).reshape(-1)
+                    end = first + len(samples) * NS // rate
+                    yield first, samples
 
     def _decoded(self, container: Any, stream: Any) -> Iterator[Any]:
         """Every frame that can be decoded; damage is counted, a cut file ends early."""
         import av
 
-        packets = container.demux(stream)
+        packets, start = container.demux(stream), _start(container)
         time = count = 0  # s, packets
         while True:
             if count > MEDIA_PACKETS * (time + 10):
@@ -278,7 +280,7 @@ class MediaFile:
                 return
             count += 1
             if packet.pts is not None and packet.time_base:
-                time = max(time, int(packet.pts * packet.time_base - _start(container)))
+                time = max(time, _since(packet, start) // NS)
             try:
                 frames = packet.decode()
             except av.FFmpegError:
@@ -370,7 +372,14 @@ def _start(container: Any) -> Fraction:
 def _stamp(frame: Any, start: Fraction) -> int | None:
     if frame.pts is None or frame.time_base is None:
         return None
-    return ORIGIN + int((frame.pts * frame.time_base - start) * NS)
+    return ORIGIN + _since(frame, start)
+
+
+def _since(timed: Any, start: Fraction) -> int:
+    """ns from `start` (s) to the time of a packet or frame; integers, as there are many of them."""
+    base = timed.time_base
+    ticks = timed.pts * base.numerator * start.denominator - start.numerator * base.denominator
+    return int(ticks * NS // (base.denominator * start.denominator))
 
 
 def _chunk(parts: list[NDArray[np.int16]], begin: int, format: AudioFormat) -> AudioChunk:

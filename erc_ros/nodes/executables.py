@@ -64,12 +64,11 @@ def _run(make: Callable[..., Sequence[ManagedNode]], args: list[str] | None) -> 
     import cv2
 
     from erc_ros.nodes.process import run_nodes
+    from erc_ros.sensing.background import SWITCH_INTERVAL
 
     # Face detection runs in the background and need not take the cores of estimates.
     cv2.setNumThreads(1)
-    # A thread that comes back from a network waits so long for one that computes in Python; the
-    # default of 5 ms is half of an answer's time.
-    sys.setswitchinterval(0.0005)
+    sys.setswitchinterval(SWITCH_INTERVAL)
     return run_nodes(make, args)
 
 

@@ -7,10 +7,11 @@ and the same parameters.
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, cast, get_args
+from typing import Any, TypeVar, cast, get_args
 
 from erc_ros.adapters import Adapter, adapter_for, humans_adapter, speech_type
 from erc_ros.input_reader import InputReader, tells_consent
@@ -60,7 +61,22 @@ WORDLESS = (
     "over a quarter of the utterances have no words: the times of the transcript may be shifted, "
     "or the speech recognizer missed them"
 )
+FILE_ADVICE = {
+    **ADVICE,
+    "Gap": "the file has no samples for up to 10 s: its recorder was paused, or it is damaged",
+    "Overlap": "the file has samples twice; the second ones were dropped",
+    "Jump": "the file has no samples for over 10 s, or its times go back: a new segment begins",
+    "Drift": "the times in the file do not agree with its number of samples; the times are used",
+    "Silent": "all samples are zero",
+    "Clipping": "the signal is clipped",
+    "WrongStamps": "times in the file are wrong; they are computed from the number of samples",
+}
+"""As `ADVICE`, where the audio is read from a media file."""
+
+AHEAD = 32  # records of a media file that are decoded before they are used: 2 s, some 30 MB
 MIN_TEXTS = 5  # before MISFIT or WORDLESS is reported
+
+_Record = TypeVar("_Record")
 
 Call = tuple[str, tuple[Any, ...]]
 """A method of the pipeline, and its arguments."""
@@ -91,10 +107,16 @@ def replay(
     chosen = heard_topics(bag, topics, robot.utterance_node, warnings)
     with Pipeline(robot.pipeline) as pipeline:
         reader = _Reader(robot.utterance_node, expects_format="audio_info" in chosen)
-        answers = ReplayedAnswers(pipeline, reader.topics)
+        is_file = any(
+            topic.type == VALUES[role]
+            for role in ("audio", "image")
+            for topic in chosen.get(role, ())
+        )
+        answers = ReplayedAnswers(pipeline, reader.topics, FILE_ADVICE if is_file else ADVICE)
         begin, used = time.perf_counter(), time.process_time()
         names = {topic.name for topics_of_role in chosen.values() for topic in topics_of_role}
-        for method, arguments in reader.calls(bag.messages(names)):
+        records = iter(bag.messages(names))
+        for method, arguments in reader.calls(ahead(records) if is_file else records):
             answers.keeps_text = reader.recording_allowed
             for event in answers.take(method, *arguments):
                 if isinstance(event, InputRefused):
@@ -125,6 +147,22 @@ def replay(
             "recogniser_ms": quantiles(answers.durations),
         },
     )
+
+
+def ahead(records: Iterator[_Record]) -> Iterator[_Record]:
+    """Yield the same records in the same order, read by another thread.
+
+    The pipeline waits for speaker updates at fixed positions of the stream; meanwhile the next
+    `AHEAD` records are decoded.
+    """
+    reader = ThreadPoolExecutor(1, thread_name_prefix="records")
+    try:
+        coming = deque(reader.submit(next, records, None) for _ in range(AHEAD))
+        while (record := coming.popleft().result()) is not None:
+            coming.append(reader.submit(next, records, None))
+            yield record
+    finally:
+        reader.shutdown(cancel_futures=True)
 
 
 def _wordless(rows: Iterable[Row]) -> bool:
@@ -260,17 +298,20 @@ class ReplayedAnswers:
 
     Args:
         topics: source of an input -> its topic, for warnings.
+        advice: type of a `MicrophoneEvent` -> its meaning for the user.
 
     keeps_text: False: from now on rows have no text (`recording_allowed`).
     """
 
-    def __init__(self, pipeline: Pipeline, topics: Mapping[str, str]) -> None:
+    def __init__(
+        self, pipeline: Pipeline, topics: Mapping[str, str], advice: Mapping[str, str] = ADVICE
+    ) -> None:
         self.rows: list[Row] = []
         self.keeps_text = True
         self.durations: list[int] = []  # ns, of the recognizer, one per estimate
         self.warnings: Counter[str] = Counter()
         self._pipeline = pipeline
-        self._topics = topics
+        self._topics, self._advice = topics, advice
         self._complaints: dict[str, str] = {}
 
     @property
@@ -318,4 +359,4 @@ class ReplayedAnswers:
                 topic = self._topics.get(event.source, event.source)
                 self.warnings[f"{topic}: messages that are older than the recording's clock"] += 1
             elif isinstance(event, get_args(MicrophoneEvent)):
-                self.warnings[f"audio: {ADVICE[type(event).__name__]}"] += 1
+                self.warnings[f"audio: {self._advice[type(event).__name__]}"] += 1

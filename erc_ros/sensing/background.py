@@ -7,7 +7,11 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-NICE = 5  # nice value of a background thread, 0..19
+NICE = 5  # added to the nice value of the process
+SWITCH_INTERVAL = 0.0005
+"""s; a thread that returns from a network waits so long for one that computes in Python. The
+default of 5 ms is half of an estimate's time, and delays each call of a network in the background.
+"""
 
 
 def background_executor(name: str) -> ThreadPoolExecutor:
@@ -17,4 +21,6 @@ def background_executor(name: str) -> ThreadPoolExecutor:
 
 def _stand_back() -> None:
     if sys.platform == "linux":  # elsewhere nice changes the whole process
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        thread = threading.get_native_id()
+        nice = min(19, os.getpriority(os.PRIO_PROCESS, thread) + NICE)
+        os.setpriority(os.PRIO_PROCESS, thread, nice)

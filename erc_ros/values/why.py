@@ -148,7 +148,7 @@ def message_fields(why: Mapping[str, Why], modalities: Iterable[str]) -> dict[st
     return {
         "modality_labels": [each.indicates if each else "" for each in entries],
         "modality_confidences": [each.probability if each else 0.0 for each in entries],
-        "modality_reliability": [_or_nan(each.reliability if each else None) for each in entries],
+        "modality_reliability": [or_nan(each.reliability if each else None) for each in entries],
         "modality_distrust": [each.distrust if each else "" for each in entries],
         "labels_without": [each.without if each else "" for each in entries],
         "confidences_without": [each.without_probability if each else 0.0 for each in entries],
@@ -191,5 +191,6 @@ def rounded(value: float) -> float:
     return round(float(value), DIGITS)
 
 
-def _or_nan(value: float | None) -> float:
+def or_nan(value: float | None) -> float:
+    """NaN for a number that is not known."""
     return math.nan if value is None else value

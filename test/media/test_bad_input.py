@@ -22,7 +22,9 @@ from erc_ros.demo.conversation_bag import DIALOGUE, Phrase, WrittenTurn, perform
 from erc_ros.demo.voices import Delivery, synthesiser
 from erc_ros.media.files import ORIGIN, MediaFile
 from erc_ros.media.transcripts import read_cues
-from erc_ros.replay.offline import MISFIT, WORDLESS
+from erc_ros.replay.offline import FILE_ADVICE, MISFIT, WORDLESS, replay
+from erc_ros.replay.recording import open_recording
+from erc_ros.sensing.microphone import ADVICE
 from erc_ros.values.nanoseconds import NS
 
 TURNS = DIALOGUE[:2]
@@ -235,6 +237,26 @@ def test_a_turned_phone_video_of_varying_rate_with_late_audio(
     rows = estimates(tmp_path / "out")
     assert [start_of(r) - late for r in rows] == pytest.approx([p.start for p in phrases], abs=0.35)
     assert rows[0]["modalities"]["visual"]  # type: ignore[index]
+
+
+def test_a_pause_of_the_recorder_is_not_blamed_on_network_or_driver(
+    speech: tuple[NDArray[np.float32], list[Phrase]], tmp_path: Path
+) -> None:
+    samples = (speech[0] * 32767).astype(np.int16)
+    half = len(samples) // 2
+    path = tmp_path / "paused.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=16_000, layout="mono")
+        for part, since in ((samples[:half], 0), (samples[half:], half + 40_000)):
+            for at in range(0, len(part), 1600):
+                frame = av.AudioFrame.from_ndarray(part[None, at : at + 1600], "s16", "mono")
+                frame.sample_rate, frame.pts = 16_000, since + at
+                container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with open_recording(path) as opened:
+        warnings = replay(opened, {}).warnings
+    assert warnings[f"audio: {FILE_ADVICE['Gap']}"] == 1
+    assert f"audio: {ADVICE['Gap']}" not in warnings
 
 
 def test_an_edit_list_moves_the_audio(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import wave
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,6 +98,26 @@ def test_a_pause_inside_the_audio_is_a_jump_of_the_stamps(tmp_path: Path) -> Non
         container.mux(stream.encode(None))
     stamps = [chunk.stamp - ORIGIN for chunk in MediaFile(path).chunks() if chunk.stamp]
     assert max(np.diff(stamps)) >= 4 * NS
+
+
+def test_audio_whose_packets_have_no_time_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several packets in one block of Matroska or page of Ogg, the first one has a time."""
+    decoded = MediaFile._decoded
+
+    def first_of_eight(media: MediaFile, container: object, stream: object) -> Iterator[Any]:
+        for number, frame in enumerate(decoded(media, container, stream)):
+            if number % 8:
+                frame.pts = None
+            yield frame
+
+    media = MediaFile(write_media(tmp_path / "talk.mkv", [tone(2.0)]))
+    complete = samples_of(media)
+    monkeypatch.setattr(MediaFile, "_decoded", first_of_eight)
+    start, rate, samples = samples_of(media)
+    assert (start, rate) == complete[:2] and np.array_equal(samples, complete[2])
+    assert media.warnings == {}
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm", ".avi"])

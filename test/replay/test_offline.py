@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,7 +29,7 @@ from erc_ros.parameters import RobotConfig
 from erc_ros.pipeline import Pipeline
 from erc_ros.replay.bag import Bag, BagError, BagWriter
 from erc_ros.replay.definitions import typestore
-from erc_ros.replay.offline import NO_TEXT, ReplayedAnswers, replay
+from erc_ros.replay.offline import AHEAD, NO_TEXT, ReplayedAnswers, ahead, replay
 from erc_ros.replay.report import Result, write
 from erc_ros.replay.rows import BundleName
 from erc_ros.resources import model_folder
@@ -47,6 +50,29 @@ def test_two_runs_give_identical_bytes(recording: Path, robot: RobotConfig, tmp_
         write(run(recording, robot), tmp_path / name)
     for file in DETERMINISTIC:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
+
+
+def test_records_that_are_read_ahead_are_the_same_in_the_same_order() -> None:
+    taken: list[int] = []
+
+    def records(count: int, error: Exception | None = None) -> Iterator[Any]:
+        for number in range(count):
+            taken.append(number)
+            yield number
+        if error is not None:
+            raise error
+
+    assert list(ahead(records(0))) == [] and list(ahead(records(100))) == list(range(100))
+    damaged = ahead(records(3, BagError("damaged")))
+    assert [next(damaged) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(BagError):
+        next(damaged)
+    taken.clear()
+    endless = ahead(records(10**6))
+    assert next(endless) == 0
+    endless.close()  # type: ignore[attr-defined]
+    assert len(taken) <= AHEAD + 1
+    assert not [each for each in threading.enumerate() if each.name.startswith("records")]
 
 
 def test_every_text_gets_an_estimate_in_its_order(recording: Path, robot: RobotConfig) -> None:

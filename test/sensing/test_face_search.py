@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -100,3 +102,16 @@ def test_close_ends_the_thread() -> None:
     assert executor.submit(threading.current_thread).result().name.startswith("for-this-test")
     executor.shutdown(wait=True)
     assert not [t for t in threading.enumerate() if t.name.startswith("for-this-test")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
+def test_the_thread_stands_back_behind_a_process_of_low_priority() -> None:
+    """A user may not raise a priority: the thread of a process at 10 cannot run at 5."""
+    code = (
+        "import os, threading; os.nice(10)\n"
+        "from erc_ros.sensing.background import background_executor\n"
+        "thread = background_executor('test').submit(threading.get_native_id).result()\n"
+        "print(os.getpriority(os.PRIO_PROCESS, thread) - os.getpriority(os.PRIO_PROCESS, 0))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 0 <= int(done.stdout) <= 5

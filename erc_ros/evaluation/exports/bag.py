@@ -20,7 +20,7 @@ from erc_ros.evaluation.records import Prediction, Recording
 from erc_ros.replay.bag import BagWriter
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import MODALITIES
-from erc_ros.values.why import TEXT_FIELDS, message_fields
+from erc_ros.values.why import TEXT_FIELDS, message_fields, or_nan
 
 EMOTIONS, STATES, SOUND = "/emotions", "/emotion_states", "/sound"
 LAYOUT = "foxglove.json"
@@ -122,8 +122,8 @@ def _estimate(writer: BagWriter, recording: Recording, answer: Prediction, with_
         conversation_id=answer.conversation_id,
         utterance_id=answer.utterance_id,
         speaker_id=answer.speaker,
-        speaker_confidence=_or_nan(answer.speaker_confidence),
-        overlap=_or_nan(answer.overlap),
+        speaker_confidence=or_nan(answer.speaker_confidence),
+        overlap=or_nan(answer.overlap),
         start=start,
         end=header.stamp,
         text=answer.text if with_text else "",
@@ -150,10 +150,6 @@ def _why(answer: Prediction) -> dict[str, Any]:
         name: values if name in TEXT_FIELDS else np.array(values, np.float32)
         for name, values in message_fields(answer.why, MODALITIES).items()
     }
-
-
-def _or_nan(value: float | None) -> float:
-    return float("nan") if value is None else value
 
 
 def _sound(writer: BagWriter, file: Path, origin: int) -> Iterator[_Entry]:
