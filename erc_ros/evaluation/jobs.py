@@ -124,7 +124,7 @@ def joined(job: EvaluationJob, recording: Recording) -> Recording:
             truths = {
                 each.name: truth
                 for each, own in annotator_jobs(job)
-                if (truth := _truth(own, read_truth(own), recording)) is not None
+                if (truth := _truth(own, read_truth(own), recording, each.name)) is not None
             }
             final = truths.pop(ADJUDICATED, None)
             annotators = {name: truth.segments for name, truth in truths.items()}
@@ -199,8 +199,12 @@ def _marks(job: EvaluationJob) -> Iterator[Mark]:
 
 
 def _truth(
-    job: EvaluationJob, read: tuple[Sequence[Mark], LabelMap], recording: Recording
+    job: EvaluationJob,
+    read: tuple[Sequence[Mark], LabelMap],
+    recording: Recording,
+    name: str = "",
 ) -> Truth | None:
+    """The annotation of a recording, by the annotator `name` where several are named."""
     marks, mapping = read
     if not job.truth and not marks:
         return None
@@ -221,7 +225,8 @@ def _truth(
     if late := clock_difference(kept, recording.predictions):
         notices += (
             f"{', '.join(truth.files)}: the annotations fit the speech clearly better if moved by "
-            f"{-late / NS:+.1f} s: a different clock? Check it, and give --offset {-late / NS:.1f}",
+            f"{-late / NS:+.1f} s: a different clock? Check it, and give --offset "
+            f"{name and name + '='}{(job.offset - late) / NS:.1f}",
         )
     return replace(truth, segments=kept, repaired=dict(sorted(repaired.items())), notices=notices)
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+import evaluated_talks as talks
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from erc_ros.evaluation.jobs import Annotator, EvaluationJob, joined
 from erc_ros.evaluation.matching import STEP, clock_difference, covered, match
 from erc_ros.evaluation.records import AnswerMatch
+from erc_ros.evaluation.run import EvaluatedSystem
+from erc_ros.values.nanoseconds import seconds
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,24 @@ def test_a_clock_that_is_late_is_noticed_and_a_right_one_is_not() -> None:
     assert clock_difference(found, late) == -25 * STEP
     assert clock_difference(found, found) == clock_difference(late[:4], found) == 0
     assert clock_difference([], []) == 0
+
+
+def test_the_annotator_with_another_clock_is_named_with_the_whole_offset(tmp_path: Path) -> None:
+    spans = [(1, 2.8), (4.1, 6.6), (7.5, 8), (9.9, 14), (15, 16.3), (19, 20.1), (22, 27)]
+    for name, late in (("RA1", 0.0), ("RA2", 2.5)):
+        rows = [f"{start + late},{end + late},Anna,joy" for start, end in spans]
+        lines = "\n".join(["start,end,speaker,emotion", *rows])
+        (tmp_path / f"{name}.csv").write_text(lines + "\n")
+    people = (
+        Annotator("RA1", (tmp_path / "RA1.csv",)),
+        Annotator("RA2", (tmp_path / "RA2.csv",), offset=seconds(1)),
+    )
+    found = talks.recording(None, [talks.prediction(*span, "0", "joy") for span in spans])
+    job = EvaluationJob("talk", tmp_path, EvaluatedSystem("a"), annotators=people)
+    truth = joined(job, found).truth
+    assert truth is not None
+    (notice,) = [each for each in truth.notices if "--offset" in each]
+    assert notice.endswith("--offset RA2=-2.5")
 
 
 _SPANS = st.lists(
