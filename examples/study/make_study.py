@@ -34,7 +34,6 @@ SPEAKERS = ("interviewer", "participant")
 ANNOTATORS = {"RA1": 0.0, "RA2": 1.5, "RA3": 0.0}
 """Annotator -> how late the clock is (s)."""
 CARELESS = 0.2  # share of labels that an annotator draws at random
-TURNS = 8
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -42,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--participants", type=int, default=20)
+    parser.add_argument("--turns", type=int, default=8, help="utterances of a recording")
     options = parser.parse_args(argv)
     for name in ("recordings", *ANNOTATORS):
         (options.folder / name).mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         order = list(CONDITIONS) if number % 2 else list(reversed(CONDITIONS))  # counterbalanced
         for place, condition in enumerate(order, start=1):
             name = f"P{number:02}-{condition}"
-            write_recording(options.folder, name, CONDITIONS[condition], seed=10 * number + place)
+            write_recording(
+                options.folder, name, CONDITIONS[condition], 10 * number + place, options.turns
+            )
             participant = f"P{number:02}"
             rows.append([name, participant, "participant", place, condition, place])
     damaged = options.folder / "recordings" / f"{rows[-1][0]}.wav"
@@ -60,11 +62,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{len(rows)} recordings: {options.folder}")
 
 
-def write_recording(folder: Path, name: str, chances: Sequence[float], seed: int) -> None:
+def write_recording(
+    folder: Path, name: str, chances: Sequence[float], seed: int, length: int
+) -> None:
     """Write audio, subtitles, and a file for each annotator."""
     rng = np.random.default_rng(seed)
     turns = []
-    for turn in range(TURNS):
+    for turn in range(length):
         emotion = str(rng.choice(EMOTIONS, p=chances)) if turn % 2 else "neutral"
         manner = MANNERS[emotion]
         text = str(rng.choice(manner.sentences)).format(rng.choice(THINGS))
