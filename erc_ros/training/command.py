@@ -6,7 +6,7 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 
 from erc_ros.training.engine.history import record
@@ -30,12 +30,37 @@ KINDS = {
     "lpgnet": "erc_ros.training.systems.lpgnet:train",
     "ddvlm": "erc_ros.training.systems.ddvlm:train",
     "texts": "erc_ros.training.systems.texts:train",
+    "causal": "erc_ros.training.systems.texts:train",
 }
-SYSTEMS = ("magtkd", "summer", "lpgnet", "ddvlm", "texts")
+SYSTEMS = ("magtkd", "summer", "lpgnet", "ddvlm", "texts", "causal")
 """Kinds that are trained in stages."""
 
 LEAVING_OUT = ("text", "voice")
 """Kinds that accept `Recipe.leave_out`."""
+
+
+def launched_processes(environment: MutableMapping[str, str]) -> int:
+    """How many processes torchrun or accelerate launch started, in the first of them; 0 elsewhere.
+
+    Only training runs in several processes, and the first starts those (`trainer.processes`), so
+    the others have nothing to do. Removes the launcher's variables, which would be taken for
+    those of the training's own processes.
+
+    Raises:
+        RecipeError: they are on several machines.
+    """
+    count = int(environment.get("WORLD_SIZE", "1"))
+    if count == 1:
+        return 1
+    if int(environment.get("LOCAL_WORLD_SIZE", str(count))) != count:
+        raise RecipeError(f"{count} processes on several machines; erc train uses one: --nnodes 1")
+    if int(environment.get("RANK", "0")):
+        return 0
+    ours = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    others = ("LOCAL_", "GROUP_", "ROLE_", "TORCHELASTIC_", "ACCELERATE_")
+    for name in [key for key in environment if key in ours or key.startswith(others)]:
+        del environment[name]
+    return count
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,11 +92,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         name += f"-without-{arguments.leave_out}"
     out = arguments.out or Path("runs") / name
     try:
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise RecipeError(
-                "erc train starts its processes itself: run it without torchrun or accelerate"
-                " launch, and set trainer.processes to the number of GPUs"
-            )
+        launched = launched_processes(os.environ)
+        if launched == 0:
+            return 0
         recipe = read_recipe(
             arguments.recipe,
             out,
@@ -80,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             leave_out=arguments.leave_out,
             until=arguments.until,
             dry_run=arguments.dry_run,
-        )
+        ).in_processes(launched)
         if recipe.leave_out and recipe.kind not in LEAVING_OUT:
             raise RecipeError(
                 f"a {recipe.kind} training has no corpora to choose from: --hold-out is for"

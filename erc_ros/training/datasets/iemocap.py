@@ -193,12 +193,17 @@ def _conversation(
 def _turns(file: Path, labels: tuple[str, ...], faults: list[Finding]) -> list[_Turn]:
     """The turns of a label file that have one of the labels."""
     turns: list[_Turn] = []
+    rows: dict[str, int] = {}
     for number, line in enumerate(decode_lines(file.read_bytes())[0], start=1):
         if not line.startswith("["):
             continue  # the single raters' lines, blank ones, the heading
         match = _LABEL.fullmatch(line)
         if match is None:
             faults.append(Finding(UNUSABLE_ROW, "skipped", file.name, number, "is no turn"))
+            continue
+        if (first := rows.setdefault(match[3], number)) != number:
+            detail = f"turn {match[3]} is in line {first}"
+            faults.append(Finding(UNUSABLE_ROW, "skipped", file.name, number, detail))
             continue
         start, end = _nanoseconds(match[1]), _nanoseconds(match[2])
         emotion = EMOTIONS.get(match[5])

@@ -78,6 +78,11 @@ class Recipe:
         """
         return data_folder(self.given_data)
 
+    def in_processes(self, count: int) -> Recipe:
+        """The same with `count` processes in every section `trainer`; 1: as the recipe says."""
+        sections = _with_processes(self.sections, count) if count > 1 else self.sections
+        return dataclasses.replace(self, sections=sections)
+
     def section(self, name: str, cls: type[T]) -> T:
         """The section `name` as a `cls`; a missing section is all defaults.
 
@@ -104,6 +109,16 @@ class Recipe:
             raise RecipeError(
                 f"a {self.kind} recipe has no section {sorted(unknown)}; it has {sorted(known)}"
             )
+
+
+def _with_processes(values: Mapping[str, Any], count: int) -> dict[str, Any]:
+    changed = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            own = {"processes": count} if key == "trainer" else {}
+            value = {**_with_processes(value, count), **own}
+        changed[key] = value
+    return changed
 
 
 def read_recipe(

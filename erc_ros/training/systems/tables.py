@@ -10,7 +10,7 @@ corpus, in per cent:
         - {name: T, run: text, meld: [62.79, 62.99]}
         - {name: MAGT, run: fusion/MAGT T+A_KD+V, meld: [66.36, 65.32]}
 
-What was not measured here is said to be so, with the command that would.
+What was not measured here is said to be so, with the data and the command that would.
 """
 
 from __future__ import annotations
@@ -37,6 +37,11 @@ from erc_ros.values.tables import build
 FIGURES = "figures"
 FAMILY = ("-clips", "-faces", "-features")
 """Endings of a corpus' name that say what is read of it, not which corpus it is."""
+
+
+NEEDED = {"meld-clips": "MELD.Raw", "meld-faces": "MELD.Raw"}
+NEEDED |= {f"iemocap-{name}": "IEMOCAP_full_release" for name in ("4", "6", "6-faces")}
+"""Corpus -> the folder with its media, which its owners give out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +168,8 @@ def _lines(table: PublishedTable, recipe: Recipe, corpus: str, file: Path) -> li
             rows.append([f"{row.name}{mode}", *(said if not number else [""] * len(said)), *cells])
         if not measured:
             command = f"erc train {file} --data CORPORA"
-            here = f"not measured here: `{command}`"
+            needs = f" (needs {NEEDED[corpus]})" if corpus in NEEDED else ""
+            here = f"not measured here{needs}: `{command}`"
             if row.run not in known:
                 here = "not in this recipe"
             rows.append([row.name, *said, here, *[""] * len(shown)])

@@ -1,4 +1,8 @@
-"""The text stages of the four papers side by side; of the corpus only the words are needed."""
+"""Text stages side by side; of the corpus only the words are needed.
+
+Of the four papers (kind texts), and of the protocol of "Causal ERC" (arXiv 2601.00181, kind
+causal): the same encoder with 0, 10, 20 and 30 earlier turns, and none that follow.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,13 @@ from erc_ros.training.systems.stages import Stage, run_stages
 
 STAGES = tuple(
     Stage(name, TextStage, partial(learn_alone, stored=MEASURED))
-    for name in ("magtkd", "summer", "lpgnet", "ddvlm", "ddvlm_plain")
+    for name in (
+        *("magtkd", "summer", "lpgnet", "ddvlm", "ddvlm_plain"),
+        *("turns_0", "turns_10", "turns_20", "turns_30"),
+    )
 )
 
 
 def train(recipe: Recipe) -> None:
-    """Run the stages of a recipe of kind texts; see `stages.run_stages`."""
+    """Run the stages of a recipe of kind texts or causal; see `stages.run_stages`."""
     run_stages(recipe, STAGES)

@@ -11,7 +11,12 @@ soundfile = pytest.importorskip("soundfile", reason="needs the extra [train]")
 
 from erc_ros.training.datasets.iemocap import read_iemocap  # noqa: E402
 from erc_ros.training.datasets.speech import read_sound  # noqa: E402
-from erc_ros.training.datasets.utterances import INCOMPLETE, Split, count  # noqa: E402
+from erc_ros.training.datasets.utterances import (  # noqa: E402
+    INCOMPLETE,
+    UNUSABLE_ROW,
+    Split,
+    count,
+)
 
 Turn = tuple[str, str, str]  # F or M, label, words
 
@@ -54,6 +59,17 @@ def corpus(tmp_path: Path) -> Path:
 
 def faults(split: Split) -> dict[str, int]:
     return {kind: n for kind, n in split.findings.counts().items() if kind != INCOMPLETE}
+
+
+def test_a_repeated_turn_is_skipped_and_named_with_both_lines(tmp_path: Path) -> None:
+    file = write_dialogue(tmp_path, 5, "impro01", [("M", "ang", "Go!"), ("F", "sad", "Sorry.")])
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines, lines[2]]))
+    split = read_iemocap(tmp_path, "test")
+    ((first, second),) = (c.utterances for c in split.conversations)
+    assert (first.text, second.text) == ("Go!", "Sorry.")
+    assert faults(split) == {UNUSABLE_ROW: 1}
+    assert split.refused == ((len(lines) + 1, "turn Ses05F_impro01_M000 is in line 3"),)
 
 
 def test_a_dialogue_becomes_a_conversation(tmp_path: Path) -> None:

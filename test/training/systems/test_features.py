@@ -12,7 +12,9 @@ pytest.importorskip("torch", reason="needs the extra [train]")
 from published_files import dialogue_rnn_iemocap, dialogue_rnn_meld, mmgcn_meld
 
 from erc_ros.cli import main
+from erc_ros.training.command import launched_processes
 from erc_ros.training.engine.distributed import aside
+from erc_ros.training.engine.recipe import RecipeError, read_recipe
 from erc_ros.training.engine.runs import read_metrics
 
 RECIPES = Path(__file__).parents[3] / "erc_ros" / "config" / "systems"
@@ -88,13 +90,32 @@ def test_a_failure_in_the_process_that_encodes_is_an_error() -> None:
         aside(lambda: 1 / 0, 1)
 
 
-def test_ranks_of_torchrun_do_not_train_into_one_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_first_process_of_torchrun_trains_in_as_many_as_it_started() -> None:
+    started = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}
+    started |= {"MASTER_PORT": "29500", "TORCHELASTIC_RUN_ID": "none", "HOME": "/"}
+    first, second = ({**started, "RANK": rank, "LOCAL_RANK": rank} for rank in "01")
+    assert launched_processes(second) == 0
+    assert launched_processes(first) == 2
+    assert first == {"HOME": "/"}, "its own processes find nothing of the launcher"
+    assert launched_processes(first) == 1
+    with pytest.raises(RecipeError):
+        launched_processes({**started, "LOCAL_WORLD_SIZE": "1"})
+
+
+def test_torchrun_decides_the_processes_of_every_training(tmp_path: Path) -> None:
+    recipe = read_recipe(small(tmp_path, "magtkd"), tmp_path / "run")
+    stages = recipe.in_processes(2).sections["stages"]
+    assert [stage["trainer"]["processes"] for stage in stages.values() if "trainer" in stage] == [2]
+    assert "processes" not in recipe.sections["stages"]["fusion"]["trainer"]
+
+
+def test_other_ranks_do_not_train_into_the_same_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
     given = ["train", str(small(tmp_path, "magtkd")), "--out", str(tmp_path / "run")]
-    assert main(given) == 2
-    assert "trainer.processes" in capsys.readouterr().err
+    assert main(given) == 0
     assert not (tmp_path / "run").exists()
 
 
