@@ -17,7 +17,7 @@ from onnx import numpy_helper, parser
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from erc_ros.dialogue.speakers.embedding import load_manifest
-from erc_ros.encoders.text import SPEAKER_TOKENS, add_speaker_tokens
+from erc_ros.encoders.text import PROMPT_VERSION, SPEAKER_TOKENS, add_speaker_tokens
 from erc_ros.resources import model_folder
 from erc_ros.training.manifest import write_manifest
 
@@ -278,7 +278,7 @@ def write_tiny_bundle_3(folder: Path, kinds: Kinds = Kinds(), seed: int = 0) -> 
         _save(folder / "text.onnx", graph, table=_random(rng, vocabulary, WIDTH))
         manifest["text"] = size | {
             "kind": "prompt", "file": "text.onnx", "tokenizer": tokens, "embedding": WIDTH,
-            "max_tokens": 64, "prompt": kinds.text, "history": 3,
+            "max_tokens": 64, "prompt": kinds.text, "prompt_version": PROMPT_VERSION, "history": 3,
         }  # fmt: skip
     if kinds.audio == "waveform":
         _save(folder / "audio.onnx", WAVEFORM_GRAPH, project=_random(rng, 2, WIDTH))

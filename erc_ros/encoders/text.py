@@ -39,6 +39,8 @@ MAX_CHARACTERS = 4096  # last characters of an utterance that are tokenized
 
 PROMPTS = ("magtkd", "question", "ddvlm", "plain")
 """Names of the prompts of `WholePrompt`."""
+PROMPT_VERSION = 2
+"""Of what the names mean; in version 1 `magtkd` did not repeat the utterance."""
 
 _EMOTICON = re.compile(r"[:;=]['’]?-?[()\[\]/\\|]")
 """Emoticons of punctuation characters."""
@@ -90,6 +92,11 @@ class Layout:
     visible: NDArray[np.bool_]  # (L, P + L) attention mask: tokens that each new token attends to
     mask_index: NDArray[np.int64]  # (A,) index in L of each embedding: [MASK] or [SEP]
     kept: int  # number of the L tokens that belong to utterances; the others are questions
+
+
+def prompt_of_version(prompt: str, version: int) -> str:
+    """Today's name of a prompt that was recorded with this PROMPT_VERSION."""
+    return "question" if prompt == "magtkd" and version < 2 else prompt
 
 
 def speaker_index(known: tuple[str, ...], speaker: str) -> tuple[tuple[str, ...], int]:

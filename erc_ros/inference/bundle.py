@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.dialogue.speakers.embedding import SpeakerModelError, load_manifest
-from erc_ros.encoders.text import TextPrompt, Vocabulary, WholePrompt
+from erc_ros.encoders.text import TextPrompt, Vocabulary, WholePrompt, prompt_of_version
 from erc_ros.inference.manifest import (
     LARGEST_TOKENIZER,
     MANIFEST,
@@ -172,7 +172,8 @@ def text_prompt(part: TextPart) -> TextPrompt | WholePrompt:
     vocabulary = Vocabulary.from_file(part.tokenizer.file, part.tokenizer.roles)
     if isinstance(part, CachedText):
         return TextPrompt(vocabulary, part.max_tokens, has_question=part.question)
-    return WholePrompt(vocabulary, part.max_tokens, part.prompt, part.history)
+    prompt = prompt_of_version(part.prompt, part.prompt_version)
+    return WholePrompt(vocabulary, part.max_tokens, prompt, part.history)
 
 
 def sha256_of(file: Path) -> str:

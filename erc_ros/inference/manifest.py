@@ -25,7 +25,7 @@ from typing import Any
 
 from erc_ros.encoders.audio import MEL_BANDS
 from erc_ros.encoders.language import primary_language
-from erc_ros.encoders.text import PROMPTS, TokenRoles
+from erc_ros.encoders.text import PROMPT_VERSION, PROMPTS, TokenRoles
 from erc_ros.inference.reliability import ReliabilityConfig
 from erc_ros.networks.session import Port, Signature
 from erc_ros.values.errors import ErcValueError
@@ -136,7 +136,7 @@ class PromptText:
     """A text encoder that encodes the whole prompt for every utterance.
 
     prompt: one of `encoders.text.PROMPTS`. history: maximum number of earlier utterances; -1: all
-        that fit.
+        that fit. prompt_version: `encoders.text.PROMPT_VERSION` when it was exported.
     """
 
     file: Path
@@ -146,6 +146,7 @@ class PromptText:
     prompt: str = required(choices=tuple(PROMPTS))
     precision: str = required(choices=PRECISIONS)
     history: int = required((-1, 1024), default=-1)
+    prompt_version: int = required((1, PROMPT_VERSION), default=1)
 
     def __post_init__(self) -> None:
         check(self)

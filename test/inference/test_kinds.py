@@ -13,7 +13,8 @@ import pytest
 import yaml
 from bundles import CLIP, FRAMES, WIDTH, Kinds, write_tiny_bundle_3
 
-from erc_ros.inference.bundle import BundleError, load_bundle
+from erc_ros.encoders.text import Turn, Vocabulary, WholePrompt
+from erc_ros.inference.bundle import BundleError, load_bundle, text_prompt
 from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.inference.estimate import Estimate
 from erc_ros.inference.manifest import (
@@ -79,6 +80,23 @@ def test_a_bundle_of_any_kinds_gives_estimates(kinds: Kinds, tmp_path: Path) -> 
     np.testing.assert_array_equal(estimates[-1].probabilities, again[-1].probabilities)
     alone = run(folder, said[-1])[0]  # without the others before it
     assert np.abs(alone.probabilities - estimates[-1].probabilities).max() > 1e-4
+
+
+@pytest.mark.parametrize(("version", "meaning"), [(None, "question"), (2, "magtkd")])
+def test_a_prompt_keeps_the_meaning_that_it_was_exported_with(
+    tmp_path: Path, version: int | None, meaning: str
+) -> None:
+    folder = write_tiny_bundle_3(tmp_path / "tiny", OF_THE_PAPERS["MAGTKD"])
+    manifest = yaml.safe_load((folder / "bundle.yaml").read_text())
+    manifest["text"].pop("prompt_version")
+    if version:
+        manifest["text"]["prompt_version"] = version
+    (folder / "bundle.yaml").write_text(yaml.safe_dump(manifest))
+    part = load_bundle(folder).text
+    vocabulary = Vocabulary.from_file(part.tokenizer.file, part.tokenizer.roles)
+    expected, prompt = WholePrompt(vocabulary, 64, meaning, 3), text_prompt(part)
+    window = prompt.slide((), Turn(1, "what a good day"))
+    assert prompt.assemble(window) == expected.assemble(window)
 
 
 def test_every_modality_that_is_there_counts(kinds: Kinds, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from erc_ros.encoders.audio import MEL_BANDS
 from erc_ros.encoders.face import MAX_CROPS, SIZE
-from erc_ros.encoders.text import Turn, Vocabulary, WholePrompt
+from erc_ros.encoders.text import PROMPT_VERSION, Turn, Vocabulary, WholePrompt
 from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.inputs import SHORTEST_SOUND
 from erc_ros.training.comparison.stored import FeaturesConfig, dialogues
@@ -415,6 +415,7 @@ def _text_part(encoder: PretrainedTextEncoder, staged: Path) -> dict[str, Any]:
             "speakers": list(roles.speakers),
         },
         "prompt": config.prompt,
+        "prompt_version": PROMPT_VERSION,
         "history": config.history,
         "max_tokens": encoder.max_tokens,
     }
