@@ -119,6 +119,22 @@ def video(folder: Path, kind: str, frames: int = 8, side: int = 32) -> Path:
     return folder
 
 
+def image(folder: Path, kind: str, side: int = 32, classes: int = 10) -> Path:
+    """ViT or ResNet with a classifier, on square images."""
+    if kind == "ViT":
+        config = transformers.ViTConfig(**SMALL, image_size=side, patch_size=16, num_labels=classes)
+        size = {"height": side, "width": side}
+        transformers.ViTImageProcessorPil(size=size).save_pretrained(folder)
+    else:
+        config = transformers.ResNetConfig(
+            embedding_size=8, hidden_sizes=[8, 24], depths=[1, 1], num_labels=classes
+        )
+        size = {"shortest_edge": side}
+        transformers.ConvNextImageProcessorPil(size=size).save_pretrained(folder)
+    _save(getattr(transformers, f"{kind}ForImageClassification"), config, folder)
+    return folder
+
+
 def vision_language(folder: Path) -> Path:
     """Save a LLaVA of a CLIP encoder and a Llama model, with a chat template."""
     tokenizer = byte_level(["<s>", "</s>", "<pad>", "<unk>", "<image>"])

@@ -39,7 +39,7 @@ def to_gray(pixels: NDArray[np.uint8], size: int = SIZE) -> NDArray[np.float32]:
     """
     check_picture(pixels)
     gray = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY) if pixels.ndim == 3 else pixels
-    small = _resized(np.asarray(gray, np.uint8), size)
+    small = resized(np.asarray(gray, np.uint8), size)
     result: NDArray[np.float32] = small.astype(np.float32) / np.float32(255)
     return result
 
@@ -88,7 +88,7 @@ def _to_rgb(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Convert (H, W, 3) BGR or (H, W) gray to (size, size, 3) RGB."""
     check_picture(pixels)
     code = cv2.COLOR_BGR2RGB if pixels.ndim == 3 else cv2.COLOR_GRAY2RGB
-    return _resized(np.asarray(cv2.cvtColor(pixels, code), np.uint8), size)
+    return resized(np.asarray(cv2.cvtColor(pixels, code), np.uint8), size)
 
 
 def check_picture(pixels: NDArray[np.uint8]) -> None:
@@ -100,7 +100,8 @@ def check_picture(pixels: NDArray[np.uint8]) -> None:
         )
 
 
-def _resized(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+def resized(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """An image as a square of `size` pixels."""
     if pixels.shape[:2] == (size, size):
         return pixels
     # Area interpolation avoids aliasing when scaling down.

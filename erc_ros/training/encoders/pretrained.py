@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from erc_ros.training.encoders.packaged import PACKAGED, model_folder
 from erc_ros.training.encoders.sample import Encoder, Sample, check_samples
 
+PROJECTION = "embedding_projection"
+"""Name of the layer that `add_projection` gives a model."""
 SAFELY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
@@ -100,6 +102,30 @@ def stored_weights(folder: Path, prefix: str) -> dict[str, Tensor]:
                 if name.startswith(prefix):
                     weights[name.removeprefix(prefix)] = stored.get_tensor(name)
     return weights
+
+
+def add_projection(model: nn.Module, width: int, size: int, folder: Path) -> None:
+    """Give a model a linear layer from `width` to `size`, with the weights that `folder` has.
+
+    It is a part of the model: trained, moved, and saved with it.
+
+    Raises:
+        ValueError: the folder has one of another size.
+    """
+    layer = nn.Linear(width, size)
+    stored = stored_weights(folder, f"{PROJECTION}.")
+    if stored:
+        try:
+            layer.load_state_dict(stored)
+        except RuntimeError as error:
+            raise ValueError(f"{folder} has a projection of another size than {size}") from error
+    setattr(model, PROJECTION, layer)
+
+
+def projected(model: nn.Module, states: Tensor) -> Tensor:
+    """States (..., hidden) of a model -> (..., d), by its projection if it has one."""
+    layer = getattr(model, PROJECTION, None)
+    return states if layer is None else layer(states)
 
 
 def load_processor(auto: Any, folder: Path) -> Any:

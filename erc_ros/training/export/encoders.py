@@ -19,10 +19,10 @@ from erc_ros.encoders.audio import MEL_BANDS
 from erc_ros.encoders.face import SIZE
 from erc_ros.training.encoders.audio.emotion2vec import Emotion2vecEncoder
 from erc_ros.training.encoders.audio.pretrained import SpeechEncoder
-from erc_ros.training.encoders.pretrained import Trainable, masked_mean
+from erc_ros.training.encoders.pretrained import Trainable, masked_mean, projected
 from erc_ros.training.encoders.robot import FacesEncoder, LogMelEncoder
-from erc_ros.training.encoders.text.pretrained import PretrainedTextEncoder, projected, read_at
-from erc_ros.training.encoders.visual.pretrained import VideoEncoder
+from erc_ros.training.encoders.text.pretrained import PretrainedTextEncoder, read_at
+from erc_ros.training.encoders.visual.pretrained import VideoEncoder, read_clips
 from erc_ros.training.manifest import fix_output
 from erc_ros.training.onnx import Example, export_audio, export_face, write_onnx
 
@@ -61,16 +61,28 @@ class PlainReader(nn.Module):
 
 
 class StatesReader(nn.Module):
-    """A speech or video encoder, read at its first state or as the mean of all."""
+    """A speech encoder, read at its first state or as the mean of all."""
 
-    def __init__(self, model: nn.Module, takes: str, reading: str) -> None:
+    def __init__(self, model: nn.Module, reading: str) -> None:
         super().__init__()
-        self._model, self._takes, self._reading = model, takes, reading
+        self._model, self._reading = model, reading
 
     def forward(self, samples: Tensor) -> Tensor:
-        """(B, n) or (B, T, 3, S, S) -> (B, d)."""
-        states: Tensor = self._model(**{self._takes: samples}).last_hidden_state  # (B, L, d)
+        """(B, n) -> (B, d)."""
+        states: Tensor = self._model(input_values=samples).last_hidden_state  # (B, L, d)
         return states[:, 0] if self._reading == "first" else states.mean(dim=1)
+
+
+class ClipReader(nn.Module):
+    """A video encoder, or one of single images."""
+
+    def __init__(self, model: nn.Module, reading: str) -> None:
+        super().__init__()
+        self._model, self._reading = model, reading
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """(B, T, 3, S, S) -> (B, d)."""
+        return read_clips(self._model, clip, self._reading)
 
 
 class FramesReader(nn.Module):
@@ -132,14 +144,13 @@ def _reader(
     if isinstance(encoder, PretrainedTextEncoder):
         return _text_reader(encoder, model, draw)
     if isinstance(encoder, SpeechEncoder):
-        reader = StatesReader(model, "input_values", encoder.config.reading)
+        reader = StatesReader(model, encoder.config.reading)
         return reader, _waveforms(encoder.shortest), {"waveform": {0: "B", 1: "n"}}
     clips = [
         {"clip": torch.randn(b, encoder.frames, 3, encoder.side, encoder.side, generator=draw)}
         for b in (2, 1, 3)
     ]
-    reader = StatesReader(model, "pixel_values", encoder.config.reading)
-    return reader, clips, {"clip": {0: "B"}}
+    return ClipReader(model, encoder.config.reading), clips, {"clip": {0: "B"}}
 
 
 def _waveforms(shortest: int) -> list[Example]:

@@ -16,8 +16,11 @@ is the fine-tuned encoder itself.
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +31,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from torch import Tensor, nn
 
+from erc_ros.encoders.text import PROMPT_VERSION, prompt_of_version
 from erc_ros.training.datasets.corpora import UnusableMediaError
 from erc_ros.training.distillation.task import (
     DistillationConfig,
@@ -42,9 +46,10 @@ from erc_ros.training.ema import SelfDistillationConfig
 from erc_ros.training.encoders.audio.pretrained import SpeechEncoderConfig
 from erc_ros.training.encoders.clips import PretrainedNetwork
 from erc_ros.training.encoders.pretrained import Trainable
+from erc_ros.training.encoders.sample import Sample
 from erc_ros.training.encoders.text.pretrained import TextEncoderConfig
 from erc_ros.training.encoders.trainable import CONFIGS, make_encoder
-from erc_ros.training.encoders.visual.pretrained import VideoEncoderConfig
+from erc_ros.training.encoders.visual.pretrained import VideoEncoder, VideoEncoderConfig
 from erc_ros.training.engine.distributed import aside
 from erc_ros.training.engine.recipe import build
 from erc_ros.training.engine.runs import (
@@ -64,6 +69,8 @@ from erc_ros.training.systems.material import Material, Utterances
 from erc_ros.training.systems.stages import Work
 
 FEATURES, ANSWERS, ENCODER = "features", "answers", "encoder"
+DECODED = "decoded"
+"""Frames of clips while a stage runs, as its video encoder takes them."""
 HEAD = "head.safetensors"
 ALONE = DistillationLoss(response=0.0, feature=0.0)
 CHOICE = DistillationConfig(metric="weighted_f1")
@@ -121,12 +128,14 @@ def learn_alone(stage: EncoderStage, work: Work, stored: Sequence[str] = SPLITS)
     """
     for seed in work.seeds:
         _learn(stage, work, seed, None, stored)
+    shutil.rmtree(work.folder / DECODED, ignore_errors=True)
 
 
 def learn_from(teacher: str, stage: EncoderStage, work: Work) -> None:
     """Fine-tune on the labels and on what another stage says (MAGTKD, eq. 6-14)."""
     for seed in work.seeds:
         _learn(stage, work, seed, work.read(teacher, seed))
+    shutil.rmtree(work.folder / DECODED, ignore_errors=True)
 
 
 def embed_only(stage: FrozenSpeechStage, work: Work) -> None:
@@ -153,10 +162,11 @@ def _learn(
     material = work.material
     set_seeds(seed)  # the robot's own networks begin with random weights
     encoder = make_encoder(stage.encoder)
-    rows = usable_rows(material, encoder, work.folder / "unusable.json")
+    kept = work.folder / DECODED
+    rows = usable_rows(material, encoder, work.folder / "unusable.json", kept)
+    inputs = partial(_inputs, encoder, kept)
     parts = {
-        name: task_split(material.splits[name], rows[name], teacher, partial(_inputs, encoder),
-                         encoder.dimension)
+        name: task_split(material.splits[name], rows[name], teacher, inputs, encoder.dimension)
         for name in ("train", "dev")
     }  # fmt: skip
     task = student_task(encoder.modality, lambda: PretrainedNetwork(lambda: encoder),
@@ -192,10 +202,8 @@ def _encode(
 def save_reading(encoder: Trainable, config: Any, material: Material, folder: Path) -> None:
     """reading.json: with it and encoder/ the encoder can be made again, as `erc export` does."""
     options = {k: v for k, v in plain(asdict(config)).items() if k != "model"}
-    labels = list(material.labels)
-    write_json(
-        folder / READING, {"modality": encoder.modality, "options": options, "labels": labels}
-    )
+    content = {"modality": encoder.modality, "options": options, "labels": list(material.labels)}
+    write_json(folder / READING, {**content, "prompt_version": PROMPT_VERSION})
 
 
 def saved_encoder(folder: Path) -> Trainable:
@@ -209,13 +217,19 @@ def saved_encoder(folder: Path) -> Trainable:
     config, options = CONFIGS.get(content.get("modality", "")), content.get("options")
     if config is None or not isinstance(options, dict):
         raise ValueError(f"{file} does not say how the encoder is read: train the stage again")
+    if "prompt" in options:
+        version = int(content.get("prompt_version", 1))
+        options = {**options, "prompt": prompt_of_version(options["prompt"], version)}
     return make_encoder(build(config, {"model": str(folder / ENCODER), **options}, str(file)))
 
 
-def usable_rows(material: Material, encoder: Trainable, file: Path) -> dict[str, NDArray[np.int64]]:
+def usable_rows(
+    material: Material, encoder: Trainable, file: Path, kept: Path | None = None
+) -> dict[str, NDArray[np.int64]]:
     """Which labelled utterances of each split the encoder can learn from.
 
-    Every clip is opened once; what was found is kept in `file`, key -> reason.
+    Every clip is opened once, as many at a time as there are processors; what was found is kept in
+    `file`, key -> reason, and frames in `kept` (`read_sample`).
 
     Raises:
         ValueError: a split has none.
@@ -224,10 +238,13 @@ def usable_rows(material: Material, encoder: Trainable, file: Path) -> dict[str,
         unusable: dict[str, str] = read_json(file)
     else:
         unusable = {}
-        for split in material.splits.values():
-            for row in np.flatnonzero(split.labels >= 0).tolist():
-                if reason := _unusable(split, row, encoder):
-                    unusable[split.keys[row]] = reason
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for split in material.splits.values():
+                labelled = np.flatnonzero(split.labels >= 0).tolist()
+                find = partial(_unusable, split, encoder=encoder, kept=kept)
+                for row, reason in zip(labelled, pool.map(find, labelled), strict=True):
+                    if reason:
+                        unusable[split.keys[row]] = reason
         write_json(file, unusable)
     result = {}
     for name, split in material.splits.items():
@@ -245,11 +262,38 @@ def usable_rows(material: Material, encoder: Trainable, file: Path) -> dict[str,
     return result
 
 
-def _unusable(split: Utterances, row: int, encoder: Trainable) -> str:
+def _unusable(split: Utterances, row: int, encoder: Trainable, kept: Path | None) -> str:
     try:
-        return encoder.refuses(split.sample(row, encoder.modality))
+        return encoder.refuses(read_sample(split, row, encoder, kept))
     except UnusableMediaError as error:
         return str(error)
+
+
+def read_sample(split: Utterances, row: int, encoder: Trainable, kept: Path | None) -> Sample:
+    """What an encoder gets of an utterance.
+
+    Args:
+        kept: a folder for the frames of a video encoder, as it takes them: a clip is decoded once.
+
+    Raises:
+        UnusableMediaError: it has no such clip, or a broken one.
+    """
+    if kept is None or not isinstance(encoder, VideoEncoder) or not encoder.can_reduce:
+        return split.sample(row, encoder.modality)
+    file = kept / split.split.name / f"{row}.npy"
+    if file.is_file():
+        return Sample(split.keys[row], split.turns[row], frames=np.load(file))
+    sample = split.sample(row, encoder.modality)
+    if encoder.refuses(sample):
+        return sample
+    sample = encoder.reduced(sample)
+    assert sample.frames is not None
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f"{row}.{os.getpid()}.part")  # a killed run leaves no half of a file
+    with part.open("wb") as stream:
+        np.save(stream, sample.frames)
+    part.replace(file)
+    return sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,6 +303,8 @@ class EncoderInputs:
     split: Utterances
     rows: NDArray[np.int64]
     encoder: Trainable
+    kept: Path | None
+    """See `read_sample`."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -271,8 +317,10 @@ class EncoderInputs:
         Raises:
             ValueError: a clip is no longer what it was when training began.
         """
-        modality = self.encoder.modality
-        samples = [self.split.sample(row, modality) for row in self.rows[rows].tolist()]
+        samples = [
+            read_sample(self.split, row, self.encoder, self.kept)
+            for row in self.rows[rows].tolist()
+        ]
         for sample in samples:
             if reason := self.encoder.refuses(sample):
                 raise ValueError(f"{sample.key} cannot be used any more: {reason}")
@@ -328,11 +376,13 @@ def student_task(
     return DistillationTask(modality, network, width, material.labels, parts)
 
 
-def _inputs(encoder: Trainable, split: Utterances, rows: NDArray[np.int64]) -> ModelInputs:
+def _inputs(
+    encoder: Trainable, kept: Path, split: Utterances, rows: NDArray[np.int64]
+) -> ModelInputs:
     if encoder.modality != "text":
-        return EncoderInputs(split, rows, encoder)
+        return EncoderInputs(split, rows, encoder, kept)
     sizes = [encoder.size(split.sample(row, "text")) for row in rows.tolist()]
-    return TextInputs(split, rows, encoder, np.array(sizes, np.int64))
+    return TextInputs(split, rows, encoder, None, np.array(sizes, np.int64))
 
 
 Classifier = tuple[NDArray[np.float32], NDArray[np.float32]]

@@ -117,7 +117,7 @@ def _parts(
     parts = {}
     for name, split in work.material.splits.items():
         common = reduce(np.intersect1d, [rows_of[name] for rows_of in rows])
-        inputs = tuple(EncoderInputs(split, common, encoder) for encoder in encoders)
+        inputs = tuple(EncoderInputs(split, common, encoder, None) for encoder in encoders)
         parts[name] = _Sequences(inputs, split.labels[common], max_length)
     return parts
 

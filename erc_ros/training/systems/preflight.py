@@ -31,7 +31,9 @@ TOKENS = {"TextEncoderConfig": 128, "SpeechEncoderConfig": 150, "VideoEncoderCon
 OPERATIONS_PER_SECOND = {"cpu": 6.0e10, "cuda": 3.0e13}
 """Multiplications and additions: of two cores, and of a GPU of 24 GB in bfloat16."""
 DECODING_SECONDS = 0.36
-"""CPU time of a 3 s clip of 720p, every time that it is used."""
+"""CPU time of a 3 s clip of 720p: once for the training, once for the features."""
+DECODED_BYTES = 8 * 224 * 224 * 3
+"""Of a clip while its stage runs: the frames that the encoder uses."""
 DESCRIBING_SECONDS = 2.0
 SMALL_NETWORK = 1_000_000
 ASSUMED_WIDTH = 768
@@ -104,13 +106,16 @@ def _encoder(
     operations = 2.0 * everything
     if trainer is not None:
         operations += trainer.epochs * (6 * utterances["train"] + 2 * utterances["dev"])
-        passes += trainer.epochs * (utterances["train"] + utterances["dev"]) + everything
+        passes += everything
     device = trainer.device if trainer is not None else getattr(section, "device", "cpu")
     hours = _hours(operations * weights * tokens, device)
     if kind == "VideoEncoderConfig":
         hours += passes * DECODING_SECONDS / 3600
     # Weights of the best epoch, the saved encoder, and, while it trains, the optimizer's state.
-    return hours, weights * 4 * (2 + 3 * (trainer is not None)) / GB
+    size = weights * 4 * (2 + 3 * (trainer is not None))
+    if kind == "VideoEncoderConfig":
+        size += everything * DECODED_BYTES
+    return hours, size / GB
 
 
 def _fusion(

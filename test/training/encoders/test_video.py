@@ -88,10 +88,69 @@ def test_what_is_no_video_is_refused_by_name(
         encoder(timesformer).encode([sample])
 
 
-def test_a_model_of_single_pictures_is_refused(tmp_path: Path, timesformer: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "settings", "width"),
+    [
+        ("ViT", {}, 32),
+        ("ViT", {"reading": "mean", "size": 6}, 6),
+        ("ViT", {"reading": "classes"}, 10),
+        ("ResNet", {"reading": "mean"}, 24),
+        ("ResNet", {"reading": "classes", "size": 6}, 6),
+    ],
+)
+def test_an_image_model_averages_the_frames_of_an_utterance(
+    tmp_path: Path, kind: str, settings: dict[str, object], width: int
+) -> None:
+    model = encoder(tiny_models.image(tmp_path / "model", kind), frames=2, **settings)
+    frames = clip(2)
+    first, second = (Sample("a", frames=frames[[n]]) for n in (0, 1))
+
+    both = model.encode([Sample("a", frames=frames)])
+
+    assert both.shape == (1, width) == (1, model.dimension)
+    np.testing.assert_allclose(
+        both, (model.encode([first]) + model.encode([second])) / 2, atol=1e-5
+    )
+    model.save(tmp_path / "saved")
+    again = encoder(tmp_path / "saved", frames=2, **settings)
+    np.testing.assert_allclose(again.encode([first]), model.encode([first]), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["Timesformer", "VideoMAE", "ViT", "ResNet"])
+def test_of_a_clip_only_the_frames_that_are_used_need_be_kept(tmp_path: Path, kind: str) -> None:
+    make = tiny_models.image if kind in ("ViT", "ResNet") else tiny_models.video
+    model = encoder(make(tmp_path, kind), reading="mean")
+    whole = Sample("a", frames=clip(30))
+
+    kept = model.reduced(whole)
+
+    assert model.can_reduce and kept.frames is not None
+    assert kept.frames.shape == (model.frames, 32, 32, 3) and kept.frames.dtype == np.uint8
+    np.testing.assert_array_equal(model.encode([kept]), model.encode([whole]))
+
+
+@pytest.mark.parametrize("reading", ["mean", "classes"])
+def test_an_image_model_can_be_trained_further(tmp_path: Path, reading: str) -> None:
+    model = encoder(tiny_models.image(tmp_path, "ResNet"), reading=reading, size=3)
+    model.embed(model.collate([Sample("a", frames=clip(8))])).square().sum().backward()
+
+    assert all(p.grad is not None for p in model.model.parameters())
+
+
+def test_a_convolutional_model_has_no_first_token(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="reading"):
+        encoder(tiny_models.image(tmp_path, "ResNet"))
+
+
+def test_a_video_model_has_no_classes_of_images(timesformer: Path) -> None:
+    with pytest.raises(ValueError, match="ImageClassification"):
+        encoder(timesformer, reading="classes")
+
+
+def test_a_model_of_texts_is_refused(tmp_path: Path, timesformer: Path) -> None:
     folder = tiny_models.bert(tmp_path)
     for file in timesformer.glob("*processor*"):
         (folder / file.name).write_text(file.read_text())
 
-    with pytest.raises(ValueError, match="num_frames"):
+    with pytest.raises(ValueError, match="BertModel"):
         encoder(folder)

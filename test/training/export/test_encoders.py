@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,10 +123,19 @@ def test_a_projection_is_a_part_of_the_text_network(tmp_path: Path) -> None:
     assert encoder.encode([said("good day")]).shape == (1, 12)
 
 
-@pytest.mark.parametrize("kind", ["Timesformer", "VideoMAE"])
-def test_clips_are_seen_as_by_torch(tmp_path: Path, kind: str) -> None:
-    folder = tiny_models.video(tmp_path / "model", kind)
-    encoder = VideoEncoder(VideoEncoderConfig(str(folder)))
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("Timesformer", {}),
+        ("VideoMAE", {}),
+        ("ViT", {}),
+        ("ViT", {"reading": "classes"}),
+        ("ResNet", {"reading": "mean", "size": 6}),
+    ],
+)
+def test_clips_are_seen_as_by_torch(tmp_path: Path, kind: str, options: dict[str, Any]) -> None:
+    make = tiny_models.video if kind in ("Timesformer", "VideoMAE") else tiny_models.image
+    encoder = VideoEncoder(VideoEncoderConfig(str(make(tmp_path / "model", kind)), **options))
     assert export_encoder(encoder, tmp_path / "face.onnx") <= TOLERANCE
     network = Network(tmp_path / "face.onnx")
     draw = np.random.default_rng(0)

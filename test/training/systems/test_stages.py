@@ -22,6 +22,7 @@ torch = pytest.importorskip("torch", reason="needs the extra [train]")
 import tiny_models  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
+from erc_ros.training.datasets import corpora  # noqa: E402
 from erc_ros.training.datasets.utterances import LABELS  # noqa: E402
 from erc_ros.training.encoders.audio.pretrained import (  # noqa: E402
     SpeechEncoder,
@@ -32,9 +33,13 @@ from erc_ros.training.encoders.visual.pretrained import (  # noqa: E402
     VideoEncoderConfig,
 )
 from erc_ros.training.engine.recipe import Recipe, RecipeError, TooLargeError  # noqa: E402
-from erc_ros.training.engine.runs import read_json  # noqa: E402
+from erc_ros.training.engine.runs import read_json, write_json  # noqa: E402
 from erc_ros.training.engine.trainer import TrainerConfig  # noqa: E402
-from erc_ros.training.systems.encoders import usable_rows  # noqa: E402
+from erc_ros.training.systems.encoders import (  # noqa: E402
+    EncoderInputs,
+    saved_encoder,
+    usable_rows,
+)
 from erc_ros.training.systems.material import Material, read_material  # noqa: E402
 from erc_ros.training.systems.stages import Stage, Work, read_record, run_stages  # noqa: E402
 
@@ -370,6 +375,35 @@ def test_a_clip_without_sound_is_seen_and_a_video_of_one_frame_too(
     single = material.splits["train"].sample(2, "visual")
     assert single.frames is not None and len(single.frames) == 1
     assert np.isfinite(encoder.encode([single])).all()
+
+
+def test_an_encoder_trained_with_the_former_prompt_keeps_it(tmp_path: Path) -> None:
+    tiny_models.roberta(tmp_path / "encoder")
+    content = {"modality": "text", "options": {"prompt": "magtkd"}}
+    for recorded, prompt in (({}, "question"), ({"prompt_version": 2}, "magtkd")):
+        write_json(tmp_path / "reading.json", {**content, **recorded})
+        assert saved_encoder(tmp_path).config.prompt == prompt  # type: ignore[attr-defined]
+
+
+def test_a_clip_is_decoded_once(
+    material: Material, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[Path] = []
+    read = corpora.frames
+    monkeypatch.setattr(
+        corpora, "frames", lambda file, most: decoded.append(file) or read(file, most)
+    )
+    config = VideoEncoderConfig(str(tiny_models.video(tmp_path / "video", "Timesformer")))
+    encoder, kept = VideoEncoder(config), tmp_path / "decoded"
+    rows = usable_rows(material, encoder, tmp_path / "unusable.json", kept)["train"]
+    assert sorted(file.name for file in decoded) == sorted(
+        3 * [f"dia0_utt{n}.mp4" for n in range(4)]
+    )
+    split = material.splits["train"]
+    inputs = EncoderInputs(split, rows, encoder, kept)(np.arange(3), None)
+    assert len(decoded) == 12
+    expected = encoder.collate([split.sample(row, "visual") for row in rows.tolist()])
+    torch.testing.assert_close(inputs, expected)
 
 
 def test_of_a_clip_without_sound_nothing_is_heard(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer
 
 from erc_ros.encoders.text import (
+    PROMPT_VERSION,
     PROMPTS,
     SPEAKER_TOKENS,
     Block,
@@ -33,8 +34,6 @@ from erc_ros.training.encoders.sample import Sample
 from erc_ros.values.settings import check, setting
 
 READINGS = ("first", "mean")
-PROJECTION = "embedding_projection"
-"""Name of the layer of `TextEncoderConfig.size` in a model and its weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +100,13 @@ class PretrainedTextEncoder:
         self.tokenizer = pretrained.load_processor(AutoTokenizer, folder)
         if config.speakers:
             add_speakers(self.tokenizer, self.model)
+        width = int(self.model.config.hidden_size)
         if config.size:
-            add_projection(self.model, config.size, folder)
-        self.dimension = config.size or int(self.model.config.hidden_size)
+            pretrained.add_projection(self.model, width, config.size, folder)
+        self.dimension = config.size or width
         settings = asdict(config) | {"model": "", "batch_size": 0}  # neither changes an embedding
+        if config.prompt == "magtkd":  # features of another wording have another name
+            settings["prompt_version"] = PROMPT_VERSION
         for name in ("layers", "size"):
             if not settings[name]:
                 del settings[name]  # so that an encoder without them keeps its name
@@ -176,7 +178,7 @@ class PretrainedTextEncoder:
         """What `collate` made -> its tokens (N, L, d), and which there are (N, L) bool."""
         ids, mask = inputs["input_ids"], inputs["attention_mask"]
         states = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
-        return projected(self.model, states), mask.bool()
+        return pretrained.projected(self.model, states), mask.bool()
 
     def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """What `collate` made -> (N, d)."""
@@ -200,30 +202,6 @@ class PretrainedTextEncoder:
     def _turns(self, sample: Sample) -> Sequence[Turn]:
         history = self.config.history
         return sample.turns if history < 0 else sample.turns[-(history + 1) :]
-
-
-def add_projection(model: nn.Module, size: int, folder: Path) -> None:
-    """Give a model a linear layer from its width to `size`, with the weights that `folder` has.
-
-    It is a part of the model: trained, moved, and saved with it.
-
-    Raises:
-        ValueError: the folder has one of another size.
-    """
-    layer = nn.Linear(int(cast(Any, model.config).hidden_size), size)
-    stored = pretrained.stored_weights(folder, f"{PROJECTION}.")
-    if stored:
-        try:
-            layer.load_state_dict(stored)
-        except RuntimeError as error:
-            raise ValueError(f"{folder} has a projection of another size than {size}") from error
-    setattr(model, PROJECTION, layer)
-
-
-def projected(model: nn.Module, states: Tensor) -> Tensor:
-    """States (..., hidden) of a model -> (..., d), by its projection if it has one."""
-    layer = getattr(model, PROJECTION, None)
-    return states if layer is None else layer(states)
 
 
 def read_at(states: Tensor, index: Tensor) -> Tensor:

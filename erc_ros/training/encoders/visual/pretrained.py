@@ -1,22 +1,25 @@
-"""Video by any encoder of Hugging Face, such as TimeSformer and VideoMAE."""
+"""Video by any encoder of Hugging Face: of clips (TimeSformer) or of images (ViT, ResNet)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import AutoImageProcessor, AutoModel
+from transformers import AutoImageProcessor, AutoModel, AutoModelForImageClassification
 
+from erc_ros.encoders.face import clip_input, resized
 from erc_ros.training.encoders import pretrained
 from erc_ros.training.encoders.sample import Sample
 from erc_ros.values.settings import check, setting
+from erc_ros.values.utterance import FaceCrop
 
-READINGS = ("first", "mean")
+READINGS = ("first", "mean", "classes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +29,19 @@ class VideoEncoderConfig:
     model: str
     """A folder, or a name in the local Hugging Face cache."""
     reading: str = setting(
-        "first", "the first token (TimeSformer) or the mean of all (VideoMAE)", choices=READINGS
+        "first",
+        "the first token (TimeSformer, ViT), the mean of all tokens or places (VideoMAE, ResNet),"
+        " or the logits of an image classifier, such as the 1000 of ImageNet",
+        choices=READINGS,
     )
+    frames: int = setting(
+        8, "of an utterance, where the model sees single images; their embeddings are averaged", "",
+        (1, 64),
+    )  # fmt: skip
+    size: int = setting(
+        0, "width of the embedding, by a linear layer after the model; 0: the model's", "",
+        (0, 100_000),
+    )  # fmt: skip
     batch_size: int = setting(4, "clips encoded together", "", (1, 10_000))
 
     def __post_init__(self) -> None:
@@ -37,12 +51,12 @@ class VideoEncoderConfig:
 class VideoEncoder:
     """Frames -> embedding; see `sample.Encoder` and `pretrained.Trainable`.
 
-    As many frames as the model was made for (TimeSformer 8, VideoMAE 16), evenly over the
-    utterance; of a shorter one some frames count twice.
+    A video model gets as many frames as it was made for (TimeSformer 8, VideoMAE 16), an image
+    model `frames`, evenly over the utterance; of a shorter one some frames count twice.
 
     Raises:
         FileNotFoundError: the model or its image processor is not on this machine.
-        ValueError: the model cannot be read, or does not take frames.
+        ValueError: the model could not be loaded, takes no images, or has no such reading.
     """
 
     modality = "visual"
@@ -51,14 +65,28 @@ class VideoEncoder:
         folder = pretrained.local_folder(config.model)
         self.config = config
         self.batch_size = config.batch_size
-        self.model: nn.Module = pretrained.load(AutoModel, folder)
+        classifies = config.reading == "classes"
+        auto = AutoModelForImageClassification if classifies else AutoModel
+        self.model: nn.Module = pretrained.load(auto, folder)
         self._process = pretrained.load_processor(AutoImageProcessor, folder)
-        if not hasattr(self.model.config, "num_frames"):
-            raise ValueError(f"{folder} has no num_frames in config.json: it is no video encoder")
-        self.frames = int(self.model.config.num_frames)
-        self.side = int(self.model.config.image_size)
-        self.dimension = int(self.model.config.hidden_size)
+        if self.model.main_input_name != "pixel_values":
+            raise ValueError(f"{folder}: {type(self.model).__name__} takes no images")
+        shape = self.model.config
+        self._is_video = hasattr(shape, "num_frames")
+        self.frames = int(shape.num_frames) if self._is_video else config.frames
+        self.side = int(getattr(shape, "image_size", 0)) or _side(self._process)
+        if hasattr(shape, "hidden_sizes") and config.reading == "first":
+            raise ValueError(f"{folder} has no first token: set reading to mean or classes")
+        hidden = shape.hidden_sizes[-1] if hasattr(shape, "hidden_sizes") else shape.hidden_size
+        width = int(shape.num_labels if classifies else hidden)
+        if config.size:
+            pretrained.add_projection(self.model, width, config.size, folder)
+        self.dimension = config.size or width
         settings = asdict(config) | {"model": "", "batch_size": 0}  # neither changes an embedding
+        if self._is_video:
+            del settings["frames"]
+        if not config.size:
+            del settings["size"]  # so that an encoder without it keeps its name
         self.name = f"video-{pretrained.digest(folder, **settings)}"
 
     @property
@@ -86,15 +114,35 @@ class VideoEncoder:
         clips = []
         for sample in samples:
             assert sample.frames is not None
+            if not self._is_video:  # as the robot does it
+                crops = [FaceCrop(0, frame[..., ::-1].copy()) for frame in sample.frames]
+                clip = clip_input(crops, self.frames, self.side, *self.normalisation)
+                clips.append(torch.from_numpy(clip))
+                continue
             chosen = sample.frames[evenly(len(sample.frames), self.frames)]
             clips.append(self._process(list(chosen), return_tensors="pt")["pixel_values"])
         return {"pixel_values": torch.cat([clip.reshape(1, *clip.shape[-4:]) for clip in clips])}
 
+    @property
+    def can_reduce(self) -> bool:
+        """Whether `reduced` exists: images that were resized once stay as they are."""
+        return not self._is_video or _side(self._process) == self.side == _shortest(self._process)
+
+    def reduced(self, sample: Sample) -> Sample:
+        """With only the frames that are used, at their size: it is encoded the same."""
+        assert sample.frames is not None
+        chosen = sample.frames[evenly(len(sample.frames), self.frames)]
+        if self._is_video:
+            shown = self._process(
+                list(chosen), do_rescale=False, do_normalize=False, return_tensors="np"
+            )["pixel_values"]
+            images = np.asarray(shown).reshape(-1, 3, self.side, self.side)
+            return replace(sample, frames=images.transpose(0, 2, 3, 1).astype(np.uint8))
+        return replace(sample, frames=np.stack([resized(image, self.side) for image in chosen]))
+
     def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """What `collate` made -> (N, d)."""
-        states = self.model(pixel_values=inputs["pixel_values"]).last_hidden_state  # (N, L, d)
-        read: Tensor = states[:, 0] if self.config.reading == "first" else states.mean(dim=1)
-        return read
+        return read_clips(self.model, inputs["pixel_values"], self.config.reading)
 
     def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
         """(N, d); see `pretrained.encode`."""
@@ -103,6 +151,38 @@ class VideoEncoder:
     def save(self, folder: Path) -> None:
         """Model and image processor as a Hugging Face folder."""
         pretrained.save(folder, self.model, self._process)
+
+
+def read_clips(model: nn.Module, clips: Tensor, reading: str) -> Tensor:
+    """Clips (N, T, 3, S, S) -> (N, d), by a video model, or as the mean over single images."""
+    if hasattr(model.config, "num_frames"):
+        states = model(pixel_values=clips).last_hidden_state  # (N, L, d)
+        read = states[:, 0] if reading == "first" else states.mean(dim=1)
+        return pretrained.projected(model, read)
+    answer = model(pixel_values=clips.flatten(0, 1))
+    if reading == "classes":
+        images = answer.logits  # (N * T, C)
+    elif answer.last_hidden_state.ndim == 4:
+        images = answer.last_hidden_state.mean(dim=(2, 3))  # of (N * T, d, h, w)
+    else:
+        states = answer.last_hidden_state  # (N * T, L, d)
+        images = states[:, 0] if reading == "first" else states.mean(dim=1)
+    read = images.reshape(-1, clips.shape[1], images.shape[-1]).mean(dim=1)
+    return pretrained.projected(model, read)
+
+
+def _side(process: Any) -> int:
+    """Of the square images that an image processor makes."""
+    size = getattr(process, "crop_size", None) or process.size
+    side = size.get("height") or size.get("shortest_edge")
+    if not side:
+        raise ValueError(f"the image processor makes images of {dict(size)}, a side is needed")
+    return int(side)
+
+
+def _shortest(process: Any) -> int:
+    """The side that an image processor resizes to, before it crops."""
+    return int(process.size.get("height") or process.size.get("shortest_edge") or 0)
 
 
 def evenly(count: int, wanted: int) -> list[int]:
