@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import description
 from erc_ros.networks.network import Network
-from erc_ros.training.heads.base import MODALITIES, FusionModel
+from erc_ros.training.heads.base import MODALITIES, FusionModel, FusionModelConfig
 from erc_ros.training.heads.concat import ConcatConfig
 from erc_ros.training.heads.ddvlm import DdvlmConfig
 from erc_ros.training.heads.lpgnet import LpgnetConfig
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         papers = {"paper's": PAPERS[name]} if name in PAPERS else {}
         for size, sizes in {**papers, "default": config()}.items():
             model = head(sizes).eval()
-            inputs = example(model, arguments.utterances)
+            inputs = example(sizes, arguments.utterances)
             cells = [
                 name,
                 size,
@@ -79,11 +79,11 @@ class _Plain(argparse.RawDescriptionHelpFormatter):
     """Help formatter that keeps the lines of the module docstring."""
 
 
-def example(model: FusionModel, utterances: int) -> dict[str, Tensor]:
+def example(config: FusionModelConfig, utterances: int) -> dict[str, Tensor]:
     """Return the input of one conversation with all modalities."""
     inputs = {
         name: torch.randn(1, utterances, size)
-        for name, size in zip(MODALITIES, model.config.embeddings, strict=True)
+        for name, size in zip(MODALITIES, config.embeddings, strict=True)
     }
     inputs["modalities"] = torch.ones(1, utterances, 3, dtype=torch.bool)
     inputs["speakers"] = torch.ones(1, utterances, dtype=torch.long)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import fusion_heads
+from benchmarks import fusion_heads, system_latency
 from benchmarks.against_alternatives import OwnTokens, arrays, bert, in_torch
 from erc_ros.encoders.text import Turn
 from erc_ros.inference.bundle import load_bundle, text_prompt
@@ -27,6 +27,25 @@ def test_a_head_of_no_paper_is_measured_at_its_default_size(
 ) -> None:
     assert fusion_heads.main(["--heads", "late-fusion", "--repeats", "1"]) == 0
     assert "| late-fusion | default |" in capsys.readouterr().out
+
+
+def test_parts_of_systems_are_measured_in_float32_and_int8(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert system_latency.main(["--repeats", "1", "--parts", "log_mel", "faces"]) == 0
+    assert "| face network, 8 crops of 48 | " in capsys.readouterr().out
+    times = {"float32_ms": 4.0, "int8_ms": 1.0}
+    measured = dict.fromkeys(("bert_base_32", "emotion2vec", "lpgnet"), times)
+    assert system_latency.sums(measured) == {"lpgnet": {"float32_ms": 12.0, "int8_ms": 3.0}}
+
+
+def test_every_part_of_a_system_is_one_that_is_measured() -> None:
+    parts = {
+        f"{name}_{length}" if length else name
+        for name, part in system_latency.PARTS.items()
+        for length in part.lengths
+    }
+    assert {name for names in system_latency.SYSTEMS.values() for name in names} <= parts
 
 
 @pytest.mark.filterwarnings("ignore")
