@@ -33,6 +33,7 @@ from benchmarks.record import RESULTS, write_results
 from erc_ros.encoders.audio import MEL_BANDS
 from erc_ros.encoders.face import MAX_CROPS, SIZE
 from erc_ros.networks.network import Network
+from erc_ros.networks.session import signature
 from erc_ros.training.encoders.audio.emotion2vec import Emotion2vec, Emotion2vecSizes
 from erc_ros.training.encoders.audio.pretrained import SpeechEncoderConfig
 from erc_ros.training.encoders.pretrained import add_projection
@@ -99,7 +100,7 @@ def _clip(_: int) -> Inputs:
 
 
 def _data2vec() -> nn.Module:
-    model = transformers.Data2VecAudioModel(transformers.Data2VecAudioConfig()).eval()
+    model = transformers.Data2VecAudioModel(transformers.Data2VecAudioConfig())
     model.set_attn_implementation("eager")
     return StatesReader(model, "mean")
 
@@ -110,16 +111,15 @@ def _emotion2vec() -> nn.Module:
 
 
 def _timesformer() -> nn.Module:
-    model = transformers.TimesformerModel(transformers.TimesformerConfig()).eval()
+    model = transformers.TimesformerModel(transformers.TimesformerConfig())
     model.set_attn_implementation("eager")
     return ClipReader(model, "first")
 
 
 def _resnet(depths: list[int], hidden: list[int], layer: str) -> Callable[[], nn.Module]:
-    config = transformers.ResNetConfig(
-        depths=depths, hidden_sizes=hidden, layer_type=layer, num_labels=1000
-    )
-    return lambda: ClipReader(transformers.ResNetForImageClassification(config).eval(), "classes")
+    sizes = {"depths": depths, "hidden_sizes": hidden, "layer_type": layer}
+    config: Any = transformers.ResNetConfig.from_dict({**sizes, "num_labels": 1000})
+    return lambda: ClipReader(transformers.ResNetForImageClassification(config), "classes")
 
 
 def _head(name: str, config: Any) -> Part:
@@ -186,7 +186,7 @@ def measure(part: Part, repeats: int) -> dict[int, dict[str, float]]:
     """Length -> median CPU time in float32 and int8, which take turns, and the machine's load."""
     torch.manual_seed(0)
     examples = [part.inputs(length) for length in part.lengths]
-    axes = {name: {1: "L"} for name in ("input_ids", "attention_mask") if name in examples[0]}
+    axes = {name: {1: "L"} for name in examples[0] if name in ("input_ids", "attention_mask")}
     figures = {}
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
@@ -195,7 +195,7 @@ def measure(part: Part, repeats: int) -> dict[int, dict[str, float]]:
         quantize(SCHEMES["dynamic"], source, target)
         networks = [Network(source), Network(target)]
         for length, inputs in zip(part.lengths, examples, strict=True):
-            arrays = {name: value.numpy() for name, value in inputs.items()}
+            arrays = {name: inputs[name].numpy() for name in signature(source).inputs}
             times: list[list[float]] = [[], []]
             for number in range(repeats + 1):  # the first call does not count
                 for network, of_one in zip(networks, times, strict=True):
