@@ -31,6 +31,7 @@ from erc_ros.training.datasets import (
     ravdess,
     reccon,
     robot_dialogues,
+    xed,
 )
 from erc_ros.training.datasets.corpus import TRAINING, CorpusSpec
 from erc_ros.training.datasets.images import FerPlus
@@ -52,6 +53,7 @@ BUILT_IN: Mapping[str, CorpusSpec] = {
         emocontext,
         goemotions,
         robot_dialogues,
+        xed,
         mosi,
         feature_files,
         ravdess,

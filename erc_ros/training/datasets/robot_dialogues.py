@@ -56,7 +56,7 @@ def read_robot_dialogues(data: Path, split: str) -> Split:
     for file in files:
         faults = FileFaults(file.name)
         for row, entry in enumerate(_entries(file), start=1):
-            if reason := _fault(entry):
+            if reason := fault(entry):
                 faults.skip(row, reason)
             elif split_of(entry) == split:
                 if any(not text.strip() for _, text, _ in entry["turns"]):
@@ -86,7 +86,8 @@ def _entries(file: Path) -> list[Any]:
     return content
 
 
-def _fault(entry: Any) -> str:
+def fault(entry: Any) -> str:
+    """Return why an entry is not a dialogue; "" if it is one."""
     turns = entry.get("turns") if isinstance(entry, dict) else None
     if not isinstance(turns, list) or not turns:
         return "must be a table with `turns`"
