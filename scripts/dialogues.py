@@ -131,13 +131,13 @@ def add(folders: Sequence[Path], data: Path | None, out: Path = FOLDER) -> Count
             print(f"{file.name}: {reason}: {entry['turns'][-1] if 'turns' in entry else entry}")
             reasons[reason] += 1
             if entry.get("group"):
-                skipped_groups.add(group_of(entry))
+                skipped_groups.add(entry["group"])
         kept.append((comments, good))
     number = len(existing)
     lines: list[str] = []
     count = 0
     for place, (comments, entries) in enumerate(kept, start=1):
-        rest = [text for text, entry in entries if group_of(entry) not in skipped_groups]
+        rest = [text for text, entry in entries if entry.get("group") not in skipped_groups]
         reasons["twin of a skipped dialogue"] += len(entries) - len(rest)
         lines += [*(f"{comment}\n" for comment in comments), *rest]
         count += len(rest)
@@ -148,11 +148,6 @@ def add(folders: Sequence[Path], data: Path | None, out: Path = FOLDER) -> Count
     return reasons
 
 
-def group_of(entry: dict[str, Any]) -> str:
-    """Return the name that the twins of a sentence share; "" without a group."""
-    return re.sub(r"-\d+$", "", entry.get("group", ""))
-
-
 def table(folder: Path = FOLDER) -> str:
     """Return counts of entries and of turns by emotion, as Markdown."""
     entries = [e for file in sorted(folder.glob("part_*.yaml")) for _, e in blocks(file)[1]]
@@ -161,7 +156,7 @@ def table(folder: Path = FOLDER) -> str:
         for is_robot in (False, True)
     )
     single = sum(len(e["turns"]) == 1 for e in entries)
-    groups = Counter(group_of(e) for e in entries if e.get("group"))
+    groups = Counter(e["group"] for e in entries if e.get("group"))
     rows = [
         f"| {label} | {people[label]} | {100 * people[label] / people.total():.1f} % "
         f"| {robot[label]} | {people[label] + robot[label]} |"

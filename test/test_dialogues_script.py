@@ -23,7 +23,7 @@ NEW = f"""# Style: two old friends, kitchen
 - group: lamp-1
   turns:
   - [Ann, "{PAIR.last}", joy]
-- group: lamp-2
+- group: lamp-1
   turns:
   - [Ann, "A twin of a skipped dialogue.", joy]
 - turns:
