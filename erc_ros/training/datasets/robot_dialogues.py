@@ -118,13 +118,13 @@ CORPORA = (
     CorpusSpec(
         name="robot-dialogues",
         title="the project's robot dialogues",
-        about="written dialogues between people and a robot, in English",
+        about="written dialogues between people, some with a robot, in English",
         license="CC0 1.0",
         is_commercial=True,
         source="corpora/robot_dialogues/README.md: written for this project by a language model",
         read=read_robot_dialogues,
         text_number=3,
-        content="written dialogues between people and a robot, in this repository; people's turns"
+        content="written dialogues, some with a robot, in this repository; people's turns"
         " are labeled",
         layout="`robot_dialogues/*.yaml` in place of `corpora/robot_dialogues/`",
     ),
