@@ -123,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             shown = (f"{key} {percent(each)}" for key, each in figures[run.name][name].items())
             print(f"  {name}: {', '.join(shown)}", flush=True)
         conditions = "Float32, dev splits (RECCON: test), reference transcripts and speakers"
-        command = "python -m benchmarks.text_curve RUN --test"
+        command = f"python -m benchmarks.text_curve RUN{' --test' * options.test}"
         write_results(NAME, command, None, figures, conditions)
 
 
