@@ -57,7 +57,7 @@ def measure(robot: RobotConfig) -> list[Figure]:
 
 
 def write_video(file: Path, minutes: float) -> Path:
-    """Write the demo's conversation again and again as MP4, with subtitles beside it.
+    """Write the demo's conversation, repeated, as MP4 and its subtitles as SRT.
 
     The images of one conversation are encoded once.
     """

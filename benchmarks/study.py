@@ -55,7 +55,7 @@ def finished(cache: Path) -> dict[str, int]:
 
 
 def killed(folder: Path, after: int) -> tuple[float, dict[str, int]]:
-    """Kill the evaluation after so many recordings: s until then, and what is in the cache."""
+    """Kill the evaluation after `after` recordings: seconds until then, and the cached files."""
     began = time.perf_counter()
     with subprocess.Popen(
         command("cache", "killed"), cwd=folder, stdout=subprocess.DEVNULL, start_new_session=True

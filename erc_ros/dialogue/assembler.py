@@ -642,7 +642,7 @@ class UtteranceAssembler:
         """
         if not finals:
             return [], transcript
-        start = transcript.start or 0  # what was said before is not of this text
+        start = transcript.start or 0  # earlier speech is not of this text
         groups = [
             tuple(replace(segment, start=max(segment.start, start)) for segment, _ in final.parts)
             for final in finals

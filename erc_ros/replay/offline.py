@@ -152,8 +152,8 @@ def replay(
 def ahead(records: Iterator[_Record]) -> Iterator[_Record]:
     """Yield the same records in the same order, read by another thread.
 
-    The pipeline waits for speaker updates at fixed positions of the stream; meanwhile the next
-    `AHEAD` records are decoded.
+    The pipeline waits for speaker updates at fixed positions of the stream; the next
+    `AHEAD` records are decoded at the same time.
     """
     reader = ThreadPoolExecutor(1, thread_name_prefix="records")
     try:
