@@ -16,7 +16,7 @@ from erc_ros.demo.voices import synthesiser
 from erc_ros.media.files import ORIGIN
 from erc_ros.media.transcripts import Cue, transcripts_of
 from erc_ros.pipeline import VoiceSound
-from erc_ros.replay.recording import open_recording
+from erc_ros.replay.recording import SPEECH, VALUES, open_recording
 from erc_ros.replay.session import Levels
 from erc_ros.sensing.frames import Frame
 from erc_ros.values.nanoseconds import NS, seconds
@@ -122,6 +122,33 @@ def test_a_folder_with_a_session_has_one_recording(talk: Talk, tmp_path: Path) -
     from erc_ros.evaluation.recordings import find_bags
 
     assert find_bags([talk.folder]) == {"talk": talk.session}
+
+
+class Repeats:
+    """A recognizer with the same words for each segment."""
+
+    def transcribe(self, samples: np.ndarray) -> list[Cue]:
+        return [Cue(0, len(samples) * NS // RATE, "The same words.")]
+
+
+def test_the_speech_of_a_session_is_recognized_only_where_it_is_wanted(
+    talk: Talk, tmp_path: Path
+) -> None:
+    for name in ("ana.wav", "ben.flac"):
+        (tmp_path / name).symlink_to(talk.folder / name)
+    lines = talk.session.read_text().splitlines()
+    kept = [line for line in lines if "transcript" not in line and "camera" not in line]
+    session = tmp_path / "talk.session.yaml"
+    session.write_text("\n".join(kept))
+    with open_recording(session, recognizer=Repeats()) as recording:
+        texts, none = (
+            [r for r in recording.messages(topics) if r.topic == SPEECH and r.message is not None]
+            for topics in ({SPEECH, "/audio"}, {"/audio"})
+        )
+    assert none == []
+    assert len(texts) >= len(TURNS)
+    assert {(r.type, r.message.text) for r in texts} == {(VALUES["speech"], "The same words.")}
+    assert all(r.message.arrival == r.time >= r.message.end for r in texts)
 
 
 def test_each_person_has_an_own_audio_stream_and_the_cameras_one_image(talk: Talk) -> None:
