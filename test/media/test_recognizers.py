@@ -129,7 +129,9 @@ def test_the_speech_of_a_rosbag_is_recognized_again(tmp_path: Path) -> None:
     lines = (tmp_path / "out" / "estimates.jsonl").read_text().splitlines()
     texts = [row["text"] for line in lines if (row := json.loads(line))["is_final"]]
     assert len([text for text in texts if text.startswith("I am so happy")]) >= 8
-    assert all(text.startswith("I am so happy") for text in texts if text)
+    # The words of a cue over two speech segments are divided between them.
+    words = {word for text in texts for word in text.split() if not word.isdigit()}
+    assert words == {"I", "am", "so", "happy"}
     warnings = json.loads((tmp_path / "out" / "summary.json").read_text())["warnings"]
     assert any("recognized again" in text for text in warnings)
     arguments = [str(bag), "--transcript", str(tmp_path / "words.srt")]

@@ -96,6 +96,8 @@ class CorpusSpec:
 
     content: str = ""
     """For the table in the documentation: what it consists of, with the publication."""
+    media: str = ""
+    """Folder of the media files, if the owners of the corpus hand them out only on request."""
     layout: str = ""
     """For the table in the documentation: the files below the data folder."""
 

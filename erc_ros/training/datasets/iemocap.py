@@ -260,6 +260,7 @@ def _spec(classes: int, faces: bool) -> CorpusSpec:
         content="ten actors (Busso et al. 2008), text, audio"
         + (" and faces" if faces else "")
         + ("" if classes == 6 else "; excited counts as happy"),
+        media="IEMOCAP_full_release",
         layout="also `dialog/avi/DivX/*.avi` and `faces/iemocap/`, made by `erc cut-faces iemocap`"
         if faces
         else "`IEMOCAP_full_release/Session{1..5}/{dialog,sentences}`",

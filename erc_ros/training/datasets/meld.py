@@ -301,6 +301,7 @@ def _spec(
         votes=("emotionlines", with_votes) if name == "meld" else None,
         text_number=0 if name == "meld" else None,
         content=content,
+        media="MELD.Raw" if clips or faces else "",
         layout=layout,
     )
 

@@ -27,6 +27,7 @@ import yaml
 from erc_ros.metrics.table import markdown, percent
 from erc_ros.resources import recipe_file
 from erc_ros.training.comparison.train import MODES, TableRow, run_folder, spread_out
+from erc_ros.training.datasets.corpora import find
 from erc_ros.training.engine import table as runs_table
 from erc_ros.training.engine.recipe import Recipe, RecipeError, read_recipe
 from erc_ros.training.engine.runs import METRICS, RunError, read_metrics, seed_folders
@@ -37,11 +38,6 @@ from erc_ros.values.tables import build
 FIGURES = "figures"
 FAMILY = ("-clips", "-faces", "-features")
 """Endings of a corpus' name that say what is read of it, not which corpus it is."""
-
-
-NEEDED = {"meld-clips": "MELD.Raw", "meld-faces": "MELD.Raw"}
-NEEDED |= {f"iemocap-{name}": "IEMOCAP_full_release" for name in ("4", "6", "6-faces")}
-"""Corpus -> the folder with its media, which its owners give out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +164,8 @@ def _lines(table: PublishedTable, recipe: Recipe, corpus: str, file: Path) -> li
             rows.append([f"{row.name}{mode}", *(said if not number else [""] * len(said)), *cells])
         if not measured:
             command = f"erc train {file} --data CORPORA"
-            needs = f" (needs {NEEDED[corpus]})" if corpus in NEEDED else ""
+            media = find(corpus).media
+            needs = f" (needs {media})" if media else ""
             here = f"not measured here{needs}: `{command}`"
             if row.run not in known:
                 here = "not in this recipe"
