@@ -641,7 +641,7 @@ def test_a_voice_is_enrolled_known_again_kept_in_the_file_and_forgotten(tmp_path
     for name in ("", "   ", "n" * 1000):
         with pytest.raises(EnrolmentError, match="characters"):
             perception.enrol(name)
-    with pytest.raises(EnrolmentError, match="conversation"):
+    with pytest.raises(EnrolmentError, match="ended"):
         perception.enrol("Ada", conversation_id="another")
     assert perception.known_names == frozenset()
     assert 5 < perception.enrol(" Ada ") <= 7

@@ -120,7 +120,7 @@ def test_who_was_enrolled_is_in_the_file_and_known_after_a_restart(
         ({"person_id": "x" * 100_000}, "characters"),
         ({"person_id": "Ada"}, "no person"),
         ({"person_id": "../Ada Lovelace/..", "speaker_id": "7"}, "no speaker"),
-        ({"person_id": "Ada", "conversation_id": "c0"}, "conversation"),
+        ({"person_id": "Ada", "conversation_id": "c0"}, "ended"),
     ],
 )
 def test_nobody_is_enrolled_by_a_request_that_makes_no_sense(
