@@ -397,8 +397,8 @@ def _import(argv: Sequence[str]) -> int:
 def _demo(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="erc demo",
-        description="Make a recording of three synthetic voices and a camera, and play it through "
-        "the ROS 2 nodes in real time.",
+        description="Make a recording of three synthetic voices and a camera, and one in which the "
+        "voice is angry and the words are not, and play them through the ROS 2 nodes in real time.",
     )
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for the results")
     _robot_options(parser)
@@ -407,23 +407,30 @@ def _demo(argv: Sequence[str]) -> int:
 
 
 def _demonstrate(options: argparse.Namespace) -> int:
-    from erc_ros.demo.conversation_bag import write_demo
+    from erc_ros.demo.conversation_bag import DIALOGUE, PLAIN_WORDS, write_demo
     from erc_ros.replay.bag import Bag
     from erc_ros.replay.report import write
     from erc_ros.replay.via_dds import play, recognizable_speech
 
-    check_folder(options.out)
-    folder = options.out / "bag"
-    if (folder / "metadata.yaml").is_file():
-        shutil.rmtree(folder)  # of an earlier demo
-    print(f"making {folder}: a written dialogue, three synthetic voices, a camera", flush=True)
-    write_demo(folder, speech_type=recognizable_speech())
-    print("playing it through the nodes over DDS, in real time\n", flush=True)
-    with Bag(folder) as bag:
-        result = play(bag, {}, _robot(options), 1.0, _print_row(True))
-    files = write(result, options.out)
-    _print_end(result, files)
-    return 0 if result.rows else 1
+    status = 0
+    scene = options.out / "plain_words"
+    for out, turns, content in (
+        (options.out, DIALOGUE, "a written dialogue, three synthetic voices, a camera"),
+        (scene, PLAIN_WORDS, "the words of the last turn are neutral, its voice is not"),
+    ):
+        check_folder(out)
+        folder = out / "bag"
+        if (folder / "metadata.yaml").is_file():
+            shutil.rmtree(folder)  # of an earlier demo
+        print(f"making {folder}: {content}", flush=True)
+        write_demo(folder, speech_type=recognizable_speech(), turns=turns)
+        print("playing it through the nodes over DDS, in real time\n", flush=True)
+        with Bag(folder) as bag:
+            result = play(bag, {}, _robot(options), 1.0, _print_row(True))
+        files = write(result, out)
+        _print_end(result, files)
+        status = status or int(not result.rows)
+    return status
 
 
 def _make_bag(argv: Sequence[str]) -> int:
@@ -437,13 +444,24 @@ def _make_bag(argv: Sequence[str]) -> int:
         choices=("hri_msgs/msg/LiveSpeech", "std_msgs/msg/String"),
         default="hri_msgs/msg/LiveSpeech",
     )
+    parser.add_argument(
+        "--plain-words",
+        action="store_true",
+        help="the scene in which the voice is angry and the last words are not",
+    )
     options = parser.parse_args(argv)
 
     def make() -> int:
-        from erc_ros.demo.conversation_bag import write_demo, write_demo_truth
+        from erc_ros.demo.conversation_bag import (
+            DIALOGUE,
+            PLAIN_WORDS,
+            write_demo,
+            write_demo_truth,
+        )
 
-        print(write_demo(options.bag, options.storage, options.speech_type))
-        print(write_demo_truth(options.bag.with_name(f"{options.bag.name}.truth.csv")))
+        turns = PLAIN_WORDS if options.plain_words else DIALOGUE
+        print(write_demo(options.bag, options.storage, options.speech_type, turns))
+        print(write_demo_truth(options.bag.with_name(f"{options.bag.name}.truth.csv"), turns))
         return 0
 
     return _explained(make)

@@ -195,6 +195,7 @@ _LIVELY = Delivery(rate=180, pitch=10, range=80)
 _CALM = Delivery()
 _LOW = Delivery(rate=135, pitch=-10, range=25)
 _LOUD = Delivery(rate=190, pitch=12, range=70)
+_ANGRY = Delivery(rate=185, pitch=-10, range=0, vibrato=0.23)
 
 DIALOGUE = (
     WrittenTurn(0, "Guess what! I got the job, and I start on Monday!", _LIVELY, "joy"),
@@ -218,12 +219,25 @@ DIALOGUE = (
     WrittenTurn(0, "Thank you! That is so kind.", _LIVELY, "joy"),
     WrittenTurn(2, "And then we celebrate. I love this day!", _LIVELY, "joy"),
 )
+PLAIN_WORDS = (
+    WrittenTurn(1, "The train leaves from the second platform.", _CALM, "neutral"),
+    WrittenTurn(2, "What time does it leave?", _CALM, "neutral"),
+    WrittenTurn(1, "It leaves at twelve, and it takes an hour.", _CALM, "neutral"),
+    WrittenTurn(2, "Your bag is still at the office.", _CALM, "neutral"),
+    WrittenTurn(1, "What? You are such an idiot, I am so angry!", _ANGRY, "anger"),
+    WrittenTurn(2, "I can get it tomorrow.", _CALM, "neutral"),
+    WrittenTurn(1, "It is eleven o'clock, and we have to be there at twelve.", _ANGRY, "anger"),
+)
+"""A scene at whose end the words are neutral and the voice is not."""
 
 
 def write_demo(
-    path: Path, storage: str = "mcap", speech_type: str = "hri_msgs/msg/LiveSpeech"
+    path: Path,
+    storage: str = "mcap",
+    speech_type: str = "hri_msgs/msg/LiveSpeech",
+    turns: Sequence[WrittenTurn] = DIALOGUE,
 ) -> Path:
-    """Write the recording of the demo, about 50 s, to the new folder `path`.
+    """Write a recording of the demo to the new folder `path`: DIALOGUE (50 s) or PLAIN_WORDS.
 
     The camera shows the first speaker while speaking, and no person otherwise.
 
@@ -231,22 +245,22 @@ def write_demo(
         BagError: the folder exists already.
         VoiceError: the synthesizer is not installed.
     """
-    sound, phrases = perform(DIALOGUE, synthesiser())
-    visible_phrases = [p for p, turn in zip(phrases, DIALOGUE, strict=True) if turn.speaker == 0]
+    sound, phrases = perform(turns, synthesiser())
+    visible_phrases = [p for p, turn in zip(phrases, turns, strict=True) if turn.speaker == 0]
     recognizer = SimulatedRecognizer(type=speech_type)
     return write_conversation(
         path, sound, phrases, portrait(visible_phrases), recognizer=recognizer, storage=storage
     )
 
 
-def write_demo_truth(file: Path) -> Path:
-    """Write the reference annotation of the demo's recording as CSV.
+def write_demo_truth(file: Path, turns: Sequence[WrittenTurn] = DIALOGUE) -> Path:
+    """Write the reference annotation of a recording of `write_demo` as CSV.
 
     Raises:
         VoiceError: the synthesizer is not installed.
     """
-    _, phrases = perform(DIALOGUE, synthesiser())
-    return write_truth(file, DIALOGUE, phrases)
+    _, phrases = perform(turns, synthesiser())
+    return write_truth(file, turns, phrases)
 
 
 def write_truth(file: Path, dialogue: Sequence[WrittenTurn], phrases: Sequence[Phrase]) -> Path:

@@ -23,6 +23,7 @@ from erc_ros.values.utterance import SAMPLE_RATE
 _SYNCHRONOUS = 2
 _UTF8 = 1
 _RATE, _PITCH, _RANGE = 1, 3, 4
+VIBRATO_HZ = 7.8
 _Callback = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
 )
@@ -46,6 +47,7 @@ class Delivery:
 
     rate: words per minute. pitch: added to that of the voice. range: pitch range, 0..100. loudness:
     relative peak, 0 to 1. tilt: spectral tilt, from -0.9 (bright) to 0.9 (dull); 0 = unchanged.
+    vibrato: relative depth of a modulation of pitch at VIBRATO_HZ, below 1.
     """
 
     rate: int = 165
@@ -53,6 +55,7 @@ class Delivery:
     range: int = 50
     loudness: float = 1.0
     tilt: float = 0.0
+    vibrato: float = 0.0
 
 
 class Synthesiser:
@@ -90,9 +93,11 @@ class Synthesiser:
             _ctypes.dlclose(library._handle)
         if not self._chunks:
             raise VoiceError(f"the text {text!r} gives no audio")
-        sound = np.concatenate(self._chunks).astype(np.float32) / 32768
-        sound = soxr.resample(sound, rate, SAMPLE_RATE)
+        samples = np.concatenate(self._chunks).astype(np.float32) / 32768
+        sound = np.asarray(soxr.resample(samples, rate, SAMPLE_RATE), np.float32)
         sound[1:] += delivery.tilt * sound[:-1]
+        if delivery.vibrato:
+            sound = _with_vibrato(sound, delivery.vibrato)
         peak = 0.7 * delivery.loudness / max(1e-6, float(np.abs(sound).max()))
         return np.asarray(sound * peak, np.float32)
 
@@ -115,6 +120,13 @@ class Synthesiser:
         if count > 0:
             self._chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
         return 0  # continue
+
+
+def _with_vibrato(sound: NDArray[np.float32], depth: float) -> NDArray[np.float32]:
+    """Play audio at a speed that changes periodically; the duration stays the same."""
+    speed = 1 + depth * np.sin(2 * np.pi * VIBRATO_HZ * np.arange(len(sound)) / SAMPLE_RATE)
+    position = np.cumsum(speed) * len(sound) / speed.sum()
+    return np.asarray(np.interp(position, np.arange(len(sound)), sound), np.float32)
 
 
 @functools.lru_cache(maxsize=1)
