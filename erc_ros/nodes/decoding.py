@@ -1,9 +1,9 @@
-"""Messages that cannot be decoded: counted, and kept from filling the log.
+"""Detection of messages that could not be decoded, without filling the log.
 
-rclpy drops a message whose bytes do not fit its type without a word, while the C libraries below
-print up to twelve lines for each on stderr. An executor asks a callback group before it takes a
-message and reports to it afterwards, so a group of the subscription's own sees every take that
-brought no message.
+rclpy silently drops a message whose bytes do not match its type, while the underlying C libraries
+print up to twelve lines for each on stderr. An executor notifies a callback group before and after
+it takes a message, so a separate group per subscription detects every take that returned no
+message.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import Any
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.subscription import Subscription
 
-SUSPICION = 10.0  # s after such a message, during which takes of its topic are kept quiet
-TOGETHER = 1.0  # s between two takes without a message and without an error that are no accident
+SUSPICION = 10.0  # s after such a message, during which stderr is muted for takes of its topic
+TOGETHER = 1.0  # s; two takes without message and error within this time count as a failure
 
 
 class _ErrorState:
-    """The error that rcutils keeps for a thread; printed in full as soon as another one follows."""
+    """The error state of rcutils for a thread; rcutils prints it when another error follows."""
 
     def __init__(self) -> None:
         self._rcutils: Any = None
         try:
-            library = ctypes.CDLL("librcutils.so")  # loaded by rclpy already
+            library = ctypes.CDLL("librcutils.so")  # already loaded by rclpy
             library.rcutils_error_is_set.restype = ctypes.c_bool
             self._rcutils = library
         except (OSError, AttributeError):
@@ -45,13 +45,13 @@ _ERROR = _ErrorState()
 
 
 class _QuietStderr:
-    """Sends what is written to file descriptor 2 to nowhere; used by the executor's thread."""
+    """Redirects file descriptor 2 (stderr) to /dev/null; used by the executor's thread."""
 
     def __init__(self) -> None:
         self._null = self._saved = -1
 
     def begin(self) -> None:
-        """Until `end`. Lines that other threads write meanwhile are lost as well."""
+        """Mute stderr until `end`. Lines of other threads are lost as well."""
         if self._null < 0:
             self._null = os.open(os.devnull, os.O_WRONLY)
         if self._saved < 0:
@@ -59,7 +59,7 @@ class _QuietStderr:
             os.dup2(self._null, 2)
 
     def end(self) -> None:
-        """May be called at any time."""
+        """Restore stderr. May be called at any time."""
         if self._saved >= 0:
             os.dup2(self._saved, 2)
             os.close(self._saved)
@@ -72,13 +72,13 @@ _QUIET = _QuietStderr()
 class DecodingGuard(ReentrantCallbackGroup):
     """The callback group of one subscription, whose callback must call `decoded` first.
 
-    After a message that could not be decoded, the C libraries are kept quiet while messages of
-    this subscription are taken, until there was none for `SUSPICION` s. One take may skip several
-    such messages, so the number of calls of `failed` is the least that there were.
+    After a message that could not be decoded, stderr is muted while messages of this subscription
+    are taken, until no further one occurs for `SUSPICION` s. One take may skip several such
+    messages, so the number of calls of `failed` is a lower bound.
 
     Args:
-        failed: called for each take that brought no message.
-        now: s, on a monotonic clock.
+        failed: called for each take that returned no message.
+        now: current time (s) on a monotonic clock.
     """
 
     def __init__(
@@ -88,27 +88,27 @@ class DecodingGuard(ReentrantCallbackGroup):
         self._failed = failed
         self._now = now
         self._is_decoded = False
-        self._last = float("-inf")  # s, take without a message
+        self._last = float("-inf")  # s, last take without a message
 
     def decoded(self) -> None:
-        """The callback was called: there was a message."""
+        """Record that a message was decoded; the callback calls it."""
         self._is_decoded = True
         _QUIET.end()
 
     def beginning_execution(self, entity: Any) -> Any:
-        """The executor takes a message."""
+        """Prepare for a message that the executor is about to take."""
         self._is_decoded = False
         if isinstance(entity, Subscription) and self._now() - self._last < SUSPICION:
             _QUIET.begin()
         return True
 
     def ending_execution(self, entity: Any) -> None:
-        """It has taken one, and called the callback if it could be decoded."""
+        """Report a failure if the executor took a message without calling the callback."""
         _QUIET.end()
         if self._is_decoded or not isinstance(entity, Subscription):
             return
         is_error = _ERROR.take()
-        before, self._last = self._last, self._now()
-        # The end of a publisher can wake the executor without a message, too.
-        if is_error or self._last - before <= TOGETHER:
+        previous, self._last = self._last, self._now()
+        # The end of a publisher can also wake the executor without a message.
+        if is_error or self._last - previous <= TOGETHER:
             self._failed()

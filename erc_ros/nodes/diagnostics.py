@@ -1,4 +1,4 @@
-"""What the nodes tell about themselves on /diagnostics: rates, queues, drops, gaps, latency."""
+"""Diagnostics of the nodes on /diagnostics: rates, queues, drops, gaps, latency."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from erc_ros.values.nanoseconds import NS
 HARDWARE = socket.gethostname()  # the machine that the nodes run on
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
-Problem = tuple[bytes, str]  # level (rclpy's `byte`), what is wrong and the way out
+Problem = tuple[bytes, str]  # level (rclpy's `byte`), description and remedy
 
 
 def warning(text: str) -> Problem:
-    """Something to look after; the rest works."""
+    """Return a problem that leaves the rest of the node working."""
     return WARN, text
 
 
 def error(text: str) -> Problem:
-    """Something that does not work at all."""
+    """Return a problem that stops a function of the node."""
     return ERROR, text
 
 
 class Meter:
-    """How often something happens. Times in ns on the monotonic clock."""
+    """Counter of events with their rate. Times are in ns on the monotonic clock."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -38,12 +38,12 @@ class Meter:
         self._read_at: int | None = None
 
     def tick(self, now: int) -> None:
-        """It happened."""
+        """Count an event."""
         self.count += 1
         self._last = now
 
     def hertz(self, now: int) -> float:
-        """Mean rate since the last call of this method."""
+        """Return the mean rate since the last call of this method."""
         count, since = self._read_count, self._read_at
         self._read_count, self._read_at = self.count, now
         if since is None or now <= since:
@@ -51,28 +51,30 @@ class Meter:
         return (self.count - count) * NS / (now - since)
 
     def silence(self, now: int) -> float | None:
-        """s since it last happened; None: never yet."""
+        """Return the time since the last event (s); None before the first."""
         return None if self._last is None else (now - self._last) / NS
 
 
 class Losses:
-    """What DDS itself lost on the way, by the gaps in its publishers' sequence numbers.
+    """Messages that DDS lost, estimated from the gaps in the publishers' sequence numbers.
 
-    An estimate: what was lost before the first message and after the last one is not seen, nor is
-    anything where the numbers are not told (before Jazzy; some implementations). Jazzy does not
-    tell whose number it is: there only a topic's sole publisher is counted.
+    Losses before the first and after the last message are not detected, nor are any where rclpy
+    gives no sequence numbers (before Jazzy; some RMW implementations). Jazzy does not name the
+    publisher of a number: there, losses are counted only if a topic has a single publisher.
     """
 
-    _MOST_PUBLISHERS = 64
+    _MAX_PUBLISHERS = 64
 
     def __init__(self) -> None:
         self.count = 0
         self._last: OrderedDict[bytes, int] = OrderedDict()  # publisher -> its latest number
 
     def note(self, info: Mapping[str, Any], sole: bytes = b"") -> None:
-        """A message came, with what rclpy tells about it.
+        """Record a message.
 
-        sole: the only publisher that there is; b"" there are others, or it is not known.
+        Args:
+            info: message info of rclpy.
+            sole: the only publisher of the topic; b"" if there are several or it is unknown.
         """
         number, publisher = info.get("publication_sequence_number"), info.get("publisher_gid")
         gid = sole if publisher is None else bytes(publisher["data"])
@@ -85,12 +87,12 @@ class Losses:
         elif number < last:
             self.count = max(0, self.count - 1)  # late, not lost
         self._last.move_to_end(gid)
-        if len(self._last) > self._MOST_PUBLISHERS:
+        if len(self._last) > self._MAX_PUBLISHERS:
             self._last.popitem(last=False)
 
 
 class Growth:
-    """How much a counter grew within the last 10 s: reported for a while, and then recovered."""
+    """Growth of a counter within the last 10 s, so that a reported problem expires."""
 
     _WINDOW = 10 * NS
 
@@ -108,7 +110,7 @@ class Growth:
 
 
 class Lossiness:
-    """Is more lost of an input than can be ignored: `_SHARE` of it within the last 10 s?"""
+    """Reports an input of which more than `_SHARE` was lost within the last 10 s."""
 
     _SHARE = 0.01
 
@@ -116,15 +118,15 @@ class Lossiness:
         self._received, self._dropped, self._lost = Growth(), Growth(), Growth()
 
     def problems(self, received: int, dropped: int, lost: int, now: int) -> list[Problem]:
-        """What to report, with the current counters."""
-        came = self._received.recent(received, now)
+        """Return the problems for the current values of the counters."""
+        arrived = self._received.recent(received, now)
         problems = []
         for growth, count, text in (
-            (self._dropped, dropped, "dropped from the queue: this machine is too slow for them"),
-            (self._lost, lost, "lost by DDS: lower their rate or size, or raise its buffers"),
+            (self._dropped, dropped, "were dropped from the queue: the machine is too slow"),
+            (self._lost, lost, "were lost by DDS: lower their rate or size, or raise its buffers"),
         ):
             new = growth.recent(count, now)
-            if new > self._SHARE * (came + new):
+            if new > self._SHARE * (arrived + new):
                 problems.append(warning(f"{new} messages of the last 10 s {text}"))
         return problems
 
@@ -139,7 +141,7 @@ class Latencies:
         self._kept.append(duration)
 
     def milliseconds(self, quantile: float) -> float | None:
-        """The quantile (nearest rank) in ms; None before the first."""
+        """Return the quantile (nearest rank) in ms; None without durations."""
         ordered = sorted(self._kept)
         if not ordered:
             return None
@@ -152,10 +154,10 @@ def status(
     problems: Iterable[Problem] = (),
     fine: str = "ok",
 ) -> DiagnosticStatus:
-    """One status: the gravest problem is its level, all of them its message.
+    """Return a status with the level of the most severe problem and the texts of all.
 
     Args:
-        problems: none: OK and the message `fine`.
+        problems: if empty, the level is OK and the message is `fine`.
     """
     listed = list(problems)
     level = max((level for level, _ in listed), default=OK)
@@ -169,7 +171,7 @@ def status(
 
 
 def engines(build: BuildState) -> DiagnosticStatus:
-    """Progress and results of building TensorRT engines."""
+    """Return a status with the progress and results of building TensorRT engines."""
     values = {
         "state": build.state,
         "part": build.part,
@@ -181,7 +183,7 @@ def engines(build: BuildState) -> DiagnosticStatus:
 
 
 def array(stamp: object, statuses: Iterable[DiagnosticStatus]) -> DiagnosticArray:
-    """The message; stamp: builtin_interfaces/Time of the node's clock."""
+    """Return the message; stamp: builtin_interfaces/Time of the node's clock."""
     message = DiagnosticArray(status=list(statuses))
     message.header.stamp = stamp
     return message

@@ -32,36 +32,36 @@ class DialogueOutputs:
         self._published: deque[tuple[str, str]] = deque(maxlen=REMEMBERED)
 
     def tell_estimate(self, estimate: Estimate, text: bool) -> None:
-        """Publish a text once, with what it expresses; text: whether it may be published."""
-        said = estimate.utterance
-        key = (said.conversation_id, said.utterance_id)
-        if text and said.text and estimate.is_final and key not in self._published:
+        """Publish a text once, with its emotion; text: whether it may be published."""
+        utterance = estimate.utterance
+        key = (utterance.conversation_id, utterance.utterance_id)
+        if text and utterance.text and estimate.is_final and key not in self._published:
             self._published.append(key)
             self._speech.publish(String(data=annotated(estimate)))
 
     def tell_states(self, states: Sequence[EmotionState], now: int) -> None:
-        """Publish whose label changed. now: ns."""
+        """Publish each change of a person's label. now: ns."""
         for change in self._changes.feed(states):
             self._events.publish(_message(change, now))
 
     def close(self) -> None:
-        """End the publishers."""
+        """Destroy the publishers."""
         for publisher in (self._speech, self._events):
             self._node.destroy_lifecycle_publisher(publisher)
 
 
 def annotated(estimate: Estimate) -> str:
-    """Return what was said with speaker and emotion, as `[anna, anger 0.81] He keeps my money`.
+    """Return the text with speaker and emotion, such as `[anna, anger 0.81] He keeps my money`.
 
-    An unknown speaker or emotion is omitted. Brackets of the text become round ones, so that no
-    speech can look like an annotation.
+    An unknown speaker or emotion is omitted. Square brackets in the text become round ones, so that
+    speech cannot look like an annotation.
     """
-    said = estimate.utterance
-    speaker = f"speaker {said.speaker_id}" if said.speaker_id else ""
-    name = said.person_id or speaker
+    utterance = estimate.utterance
+    speaker = f"speaker {utterance.speaker_id}" if utterance.speaker_id else ""
+    name = utterance.person_id or speaker
     emotion = f"{estimate.label} {estimate.confidence:.2f}" if estimate.label else ""
     annotation = ", ".join(_plain(part) for part in (name, emotion) if part)
-    text = _plain(said.text)
+    text = _plain(utterance.text)
     return f"[{annotation}] {text}" if annotation else text
 
 

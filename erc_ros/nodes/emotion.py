@@ -11,7 +11,7 @@ from erc_ros.nodes.utterance_node import UtteranceNode, not_recorded
 
 
 def both(record: Callable[..., None] = not_recorded, **options: Any) -> list[ManagedNode]:
-    """The two nodes, the one that feeds the other first: it is also the first to be closed.
+    """Return the utterance node and the emotion node, in the order in which they are closed.
 
     record: see `UtteranceNode`.
     """

@@ -1,4 +1,4 @@
-"""Utterances in, estimates out: the node around `Recognition`."""
+"""The emotion node: wraps `Recognition`; receives utterances and publishes estimates."""
 
 from __future__ import annotations
 
@@ -53,23 +53,23 @@ from erc_ros.values.utterance import MODALITIES
 
 UTTERANCE_QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
 ESTIMATE_QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
-CORRECTIONS = 50  # that may wait, as many as the topic keeps
-LOOK = 0.25  # s between two looks for publishers
-TICK = 0.05  # s between two looks whether something has waited too long
-PATIENCE = seconds(0.1)  # that an utterance waits for a correction that was sent before it
-STATES_PERIOD = seconds(1.0)  # between two messages of `emotion_state`, while nothing is said
+CORRECTIONS = 50  # maximum number of queued corrections, the same as the depth of the topic
+LOOK = 0.25  # s between two queries of the graph
+TICK = 0.05  # s between two checks for messages that have waited too long
+PATIENCE = seconds(0.1)  # for which an utterance waits for an earlier correction
+STATES_PERIOD = seconds(1.0)  # between two messages of `emotion_state` without utterances
 
 
-# An event (None: of a message that cannot be used), its message's number, and when it came (ns).
+# An event (None for an unusable message), the number of its message, and its arrival time (ns).
 Arrived = tuple[Event | None, int, int]
 
 
 class EmotionNode(ManagedNode):
-    """Names the emotion of each utterance.
+    """Estimates the emotion of each utterance.
 
     Args:
-        subscribes: take `utterances` and `speaker_corrections` from the topics; False: they come
-            by `receive` in memory.
+        subscribes: subscribe to `utterances` and `speaker_corrections`; False: `receive` takes
+            them in memory.
     """
 
     def __init__(self, subscribes: bool = True, **options: Any) -> None:
@@ -130,7 +130,7 @@ class EmotionNode(ManagedNode):
             {
                 "utterances": self._settings.utterance_queue,
                 "corrections": CORRECTIONS,
-                services.INPUT: services.MOST_CALLS,
+                services.INPUT: services.MAX_CALLS,
                 "tick": 1,
             },
             silent=frozenset({services.INPUT, "tick"}),
@@ -140,10 +140,10 @@ class EmotionNode(ManagedNode):
         )
         if self._subscribes:
             corrections = self.subscribe_to(
-                SpeakerCorrection, "speaker_corrections", self._hear_correction, UTTERANCE_QOS
+                SpeakerCorrection, "speaker_corrections", self._receive_correction, UTTERANCE_QOS
             )
             utterances = self.subscribe_to(
-                UtteranceMessage, "utterances", self._hear_utterance, UTTERANCE_QOS
+                UtteranceMessage, "utterances", self._receive_utterance, UTTERANCE_QOS
             )
             self._live_subscriptions = [corrections, utterances]
         self._live = [
@@ -168,7 +168,7 @@ class EmotionNode(ManagedNode):
         return DialogueOutputs(self, EmotionChanges(self._settings.emotion_state, labels))
 
     def _build_engines(self) -> None:
-        """Begin with those of the bundle at hand; those of a former one are broken off."""
+        """Start to build engines for the current bundle, and abort a former build."""
         if self._engines is not None:
             self._engines.close()
         self._engines = None
@@ -201,14 +201,14 @@ class EmotionNode(ManagedNode):
     # Callbacks: they only enqueue -----------------------------------------------------------
 
     def receive(self, handed: Handover) -> None:
-        """Take what the other node in this process hands over."""
+        """Enqueue an event from the other node in this process."""
         is_correction = isinstance(handed.event, SpeakerCorrected)
         self._put("corrections" if is_correction else "utterances", handed)
 
-    def _hear_utterance(self, message: UtteranceMessage) -> None:
+    def _receive_utterance(self, message: UtteranceMessage) -> None:
         self._put("utterances", message)
 
-    def _hear_correction(self, message: SpeakerCorrection) -> None:
+    def _receive_correction(self, message: SpeakerCorrection) -> None:
         self._put("corrections", message)
 
     def _tick(self) -> None:
@@ -220,12 +220,12 @@ class EmotionNode(ManagedNode):
             if part is not None:
                 part.look()
 
-    def _put(self, name: str, what: Handover | UtteranceMessage | SpeakerCorrection) -> None:
+    def _put(self, name: str, value: Handover | UtteranceMessage | SpeakerCorrection) -> None:
         if self._inbox is not None and self._worker is not None:
             now = time.monotonic_ns()
             if name == "utterances":
                 self._received.tick(now)
-            self._inbox.put(name, what, now, size_of(what))
+            self._inbox.put(name, value, now, size_of(value))
 
     # The worker -----------------------------------------------------------------------------
 
@@ -243,7 +243,7 @@ class EmotionNode(ManagedNode):
                 self._publish_states()
             return
         if isinstance(item.value, Handover):
-            self._recognise(item.value, item.arrived)
+            self._recognize(item.value, item.arrived)
             return
         message, event = item.value, None
         try:
@@ -252,25 +252,25 @@ class EmotionNode(ManagedNode):
                 if item.input == "corrections"
                 else UtteranceEvent(utterance_value(message))
             )
-        finally:  # an unusable message has a number, too: nothing waits for it
+        finally:  # the number of an unusable message counts, too, so that later ones do not wait
             arrived = (event, message.sequence, item.arrived)
             self._take(self._order.feed(message.sequence, arrived, taken))
 
     def _take(self, items: Iterable[Arrived]) -> None:
-        """What is in order."""
-        for event, sequence, came in items:
+        """Handle messages in the order of their numbers."""
+        for event, sequence, arrived in items:
             if event is not None:
-                self._recognise(Handover(event, came, {}, sequence), came)
+                self._recognize(Handover(event, arrived, {}, sequence), arrived)
 
     def _finish(self) -> None:
-        """The last thing before the worker ends: what waits for something that is lost."""
+        """Handle what still waits for lost messages, before the worker ends."""
         self._take(self._order.advance(time.monotonic_ns() + PATIENCE))
 
-    def _recognise(self, handed: Handover, came: int) -> None:
-        """came: ns on the monotonic clock, when it came to this node."""
+    def _recognize(self, handed: Handover, arrived: int) -> None:
+        """Publish the estimates for an event. arrived: ns (monotonic), at this node."""
         recognition, event = self._recognition, handed.event
         assert recognition is not None
-        stages = {**handed.stages, "handover": time.monotonic_ns() - came}
+        stages = {**handed.stages, "handover": time.monotonic_ns() - arrived}
         if isinstance(event, SpeakerCorrected):
             self._states.correct(event)
         elif isinstance(event, ConversationEnded):
@@ -299,14 +299,15 @@ class EmotionNode(ManagedNode):
             self._count(estimate, stages, total)
 
     def _is_meant(self, estimate: Estimate) -> bool:
-        """Whether the robot's dialogue gets this text."""
+        """Whether the text is passed on to the robot's dialogue."""
         person = estimate.utterance.person_id
         return self._engagement is None or not self._engagement.is_disengaged(person)
 
     def _follow_opt_outs(self) -> None:
-        """Forget people who opted out: their words, voices, faces and states.
+        """Forget texts, voices, faces and states of people who opted out.
 
-        The history of a conversation is one; an id that is no person's may be of any speaker.
+        The history of a conversation cannot be split by person, and an id without a state may
+        belong to any speaker: then everything is forgotten.
         """
         assert self._recognition is not None
         self._opt_outs_followed = self.opt_outs.version
@@ -319,7 +320,7 @@ class EmotionNode(ManagedNode):
         self._publish_states()
 
     def event_fields(self) -> dict[str, Field]:
-        """Which models answered how often."""
+        """Return the versions of the models and the counts of their estimates."""
         if self._recognition is None:
             return {}
         bundle, counts = self._recognition.bundle, self._recognition.counts
@@ -346,14 +347,14 @@ class EmotionNode(ManagedNode):
     def _reset(self, request: Trigger.Request, response: Trigger.Response) -> str:
         assert self._recognition is not None
         self._recognition.reset()
-        return "the history of the conversation is forgotten"
+        return "the history of the conversation was deleted"
 
     def _forget_person(self, request: ForgetPerson.Request, response: ForgetPerson.Response) -> str:
         count = self._states.forget(request.person_id) if request.person_id else 0
         if not count:
-            raise ErcValueError("nothing is known of a person of this name")
+            raise ErcValueError("there is no state of a person with this name")
         self._publish_states()
-        return f"{count} utterances are forgotten"
+        return f"{count} utterances were deleted"
 
     def _get_emotion(self, request: GetEmotion.Request, response: GetEmotion.Response) -> str:
         assert self._recognition is not None
@@ -366,16 +367,16 @@ class EmotionNode(ManagedNode):
             and request.speaker_id in ("", state.person.speaker_id)
         ]
         if not states:
-            raise ErcValueError("nothing is known of this person")
-        least = self.parameters["min_confidence"]
-        message = states_message(states[-1:], self._recognition.bundle, now, least)
+            raise ErcValueError("there is no state of this person")
+        min_confidence = self.parameters["min_confidence"]
+        message = states_message(states[-1:], self._recognition.bundle, now, min_confidence)
         response.labels, (response.state,) = message.labels, message.states
         name = response.state.person_id or f"speaker {response.state.speaker_id}"
         label = response.state.label or "unknown"
         return f"{name}: {label} {max(response.state.probabilities):.2f}"
 
     def _load_bundle(self, request: SetBundle.Request) -> Recognition:
-        """Beside the models that answer: an error leaves those as they are."""
+        """Load a bundle while the current one stays in use; an error leaves the current one."""
         config = self.parameters.config(EmotionNodeConfig).used_recognition
         return Recognition(replace(config, bundle=request.bundle))
 
@@ -394,19 +395,19 @@ class EmotionNode(ManagedNode):
         self._publish_states()
         response.bundle_name, response.bundle_version = bundle.name, bundle.version
         response.bundle_sha256 = bundle.sha256
-        return f"{bundle.name} {bundle.version} is used from now on"
+        return f"{bundle.name} {bundle.version} is in use"
 
     # ------------------------------------------------------------------------------------------
 
     def _publish_states(self) -> None:
-        """Publish the current emotion of each person, on the clock of the stamps."""
+        """Publish the current emotion of each person, with the time of the node's clock."""
         assert self._recognition is not None
         now = self.get_clock().now().nanoseconds
         states = self._states.present(now)
         if self._dialogue is not None:
             self._dialogue.tell_states(states, now)
-        least = self.parameters["min_confidence"]
-        message = states_message(states, self._recognition.bundle, now, least)
+        min_confidence = self.parameters["min_confidence"]
+        message = states_message(states, self._recognition.bundle, now, min_confidence)
         self._outputs["states"].publish(message)
         self._states_sent = time.monotonic_ns()
 
@@ -418,7 +419,7 @@ class EmotionNode(ManagedNode):
             self.complain("input of the models", note)
 
     def failed(self, item: Item, error: Exception) -> None:
-        """Count the utterance as lost, and say why."""
+        """Count the utterance as unusable and log the reason."""
         self._bad += 1
         super().failed(item, error)
 
@@ -429,15 +430,15 @@ class EmotionNode(ManagedNode):
         recognition = self._recognition
         problems = []
         if new := self._bad - self._bad_before:
-            problems.append(diagnostics.warning(f"{new} utterances could not be used, see the log"))
+            problems.append(diagnostics.warning(f"{new} utterances could not be used; see the log"))
         self._bad_before = self._bad
         excluded = recognition.texts_excluded()
         if (new := sum(excluded.values()) - self._excluded_before) > 0:
             reads = ", ".join(recognition.bundle.languages) or "the words of its tokenizer"
             reasons = ", ".join(f"{name} {count}" for name, count in excluded.items())
             text = (
-                f"{new} texts were not used (in all: {reasons}); the bundle reads {reads}: "
-                "check the recognizer's language and locale, or use another bundle"
+                f"{new} texts were not used (total: {reasons}); the bundle supports {reads}: "
+                "check language and locale of the speech recognizer, or use another bundle"
             )
             problems.append(diagnostics.warning(text))
         self._excluded_before = sum(excluded.values())

@@ -1,4 +1,4 @@
-"""Who is disengaged, as ROS4HRI's engagement_status says: not every text is meant for the robot."""
+"""Engagement of persons, from ROS4HRI's engagement_status: not every text addresses the robot."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from erc_ros.values.errors import ErcValueError
 
 LEVEL = "hri_msgs/msg/EngagementLevel"
 QOS = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE)
-MOST_PERSONS = 64
-DISENGAGED = 1  # of the message
+MAX_PERSONS = 64
+DISENGAGED = 1  # constant of the message
 
 
 class Engagement:
-    """Subscribes to `persons/<id>/engagement_status`. Call `look` now and then, in the executor.
+    """Subscribes to `persons/<id>/engagement_status`. Call `look` periodically in the executor.
 
     Args:
-        namespace: of ROS4HRI.
+        namespace: namespace of ROS4HRI.
 
     Raises:
         ValueError: hri_msgs is not installed.
@@ -41,20 +41,20 @@ class Engagement:
         self._disengaged: dict[str, bool] = {}
 
     def is_disengaged(self, person_id: str) -> bool:
-        """Whether the last status of this person says so; False for a person without status."""
+        """Whether the last status of a person is "disengaged"; False without a status."""
         return self._disengaged.get(person_id, False)
 
     def look(self) -> None:
-        """Follow the persons that have a status now."""
-        there = {
+        """Update the subscriptions to the persons who have a status."""
+        published = {
             match[1]: topic
             for topic, _ in self._node.get_topic_names_and_types()
             if (match := self._topic.fullmatch(topic))
         }
-        for person in [person for person in self._subscriptions if person not in there]:
+        for person in [person for person in self._subscriptions if person not in published]:
             self._forget(person)
-        for person, topic in there.items():
-            if person not in self._subscriptions and len(self._subscriptions) < MOST_PERSONS:
+        for person, topic in published.items():
+            if person not in self._subscriptions and len(self._subscriptions) < MAX_PERSONS:
                 self._subscriptions[person] = self._subscription(person, topic)
             if person in self._subscriptions and not self._subscriptions[person].look():
                 self._forget(person)
@@ -70,6 +70,6 @@ class Engagement:
         self._disengaged.pop(person, None)
 
     def close(self) -> None:
-        """Stop listening."""
+        """Destroy the subscriptions."""
         for person in list(self._subscriptions):
             self._forget(person)

@@ -36,32 +36,32 @@ def main(argv: Sequence[str]) -> int:
     """Add, replace or remove one voice.
 
     Raises:
-        EnrolmentError: a sound or a file that cannot be used.
-        SpeakerModelError, FileNotFoundError: the model.
+        EnrolmentError: the audio or a file cannot be used.
+        SpeakerModelError, FileNotFoundError: the model could not be loaded.
     """
     parser = argparse.ArgumentParser(
         prog="erc enrol",
-        description="Keep a person's voice in a file, for the parameter known_voices of "
-        "utterance_node. The file identifies people: ask them first.",
+        description="Store a person's voice in a file for the parameter known_voices of "
+        "utterance_node. The file identifies people: ask for their consent first.",
     )
     parser.add_argument("name", help="name of the person, used as person_id")
     parser.add_argument(
         "sound",
         type=Path,
         nargs="?",
-        help="WAV file with at least 5 s of this person's speech; 15 s are better",
+        help="WAV file with at least 5 s of the person's speech; 15 s are better",
     )
     parser.add_argument(
         "--voices", type=Path, required=True, help="file of voices; created if missing"
     )
     parser.add_argument("--remove", action="store_true", help="remove the voice of this name")
-    parser.add_argument("--speaker-model", help="folder or name; default: that of the nodes")
+    parser.add_argument("--speaker-model", help="folder or name; default: as in the nodes")
     options = parser.parse_args(argv)
     if options.remove == (options.sound is not None):
         parser.error("give an audio file, or --remove")
     if options.remove:
         remove_voice(options.voices, options.name)
-        print(f"{options.voices}: {options.name} is removed")
+        print(f"{options.voices}: {options.name} removed")
     else:
         _add(options)
     return 0
@@ -83,42 +83,42 @@ def _add(options: argparse.Namespace) -> None:
     save_voices(file, network, voices)
     remove = shlex.join(["erc", "enrol", name, "--remove", "--voices", str(file)])
     print(
-        f"{file}: {name} {done}, from {voice.heard:.0f} s of speech; {len(voices)} in all\n"
-        "It holds numbers by which this person can be recognized, but no audio: personal data.\n"
+        f"{file}: {name} {done}, from {voice.heard:.0f} s of speech; {len(voices)} in total\n"
+        "The file contains no audio, but features that identify this person: personal data.\n"
         f"Use it:    parameter known_voices of utterance_node := {file.resolve()}\n"
         f"Remove it: {remove}"
     )
 
 
 def read_wave(file: Path) -> NDArray[np.float32]:
-    """A WAV file as (n,) float32 at 16 kHz; channels are averaged.
+    """Read a WAV file as (n,) float32 at 16 kHz; channels are averaged.
 
-    The library for audio files of the corpora is not on a robot, this is.
+    Uses `wave`, because the audio library of the training is not installed on robots.
 
     Raises:
-        EnrolmentError: unreadable, too long, or not of 8, 16 or 32 bit.
+        EnrolmentError: the file could not be read, is too long, or not of 8, 16 or 32 bit.
     """
     try:
         if file.exists() and not file.is_file():
-            raise EnrolmentError(f"{file} is no file")
-        with wave.open(str(file), "rb") as sound:
-            rate, bits = sound.getframerate(), 8 * sound.getsampwidth()
+            raise EnrolmentError(f"{file} is not a file")
+        with wave.open(str(file), "rb") as recording:
+            rate, bits = recording.getframerate(), 8 * recording.getsampwidth()
             form = AudioFormat(
-                rate, sound.getnchannels(), _SAMPLE_FORMATS.get(bits // 8, f"{bits} bit")
+                rate, recording.getnchannels(), _SAMPLE_FORMATS.get(bits // 8, f"{bits} bit")
             )
-            if sound.getnframes() > ENROL_SECONDS * rate:
+            if recording.getnframes() > ENROL_SECONDS * rate:
                 raise EnrolmentError(
-                    f"{sound.getnframes() / rate:.0f} s of audio, at most {ENROL_SECONDS} s are "
-                    "read: cut it"
+                    f"{recording.getnframes() / rate:.0f} s of audio, at most {ENROL_SECONDS} s "
+                    "are allowed: shorten the file"
                 )
-            samples = decode(sound.readframes(sound.getnframes()), form).mean(axis=1)
+            samples = decode(recording.readframes(recording.getnframes()), form).mean(axis=1)
     except EnrolmentError:
         raise
     except OSError as error:
-        raise EnrolmentError(f"cannot be read ({explain(error)})") from error
-    except (EOFError, wave.Error, ValueError, RuntimeError) as error:  # the last: cut chunks
+        raise EnrolmentError(f"could not be read ({explain(error)})") from error
+    except (EOFError, wave.Error, ValueError, RuntimeError) as error:  # the last: truncated
         raise EnrolmentError(
-            f"cannot be read ({error}); this makes a file that can: "
+            f"could not be read ({error}); convert it: "
             f"ffmpeg -i {shlex.quote(str(file))} -ac 1 -ar {SAMPLE_RATE} -c:a pcm_s16le out.wav"
         ) from error
     return np.asarray(soxr.resample(samples, rate, SAMPLE_RATE), np.float32)

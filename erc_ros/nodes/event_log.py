@@ -1,4 +1,4 @@
-"""A log of events without content: what the node did when, and nothing of what it sensed."""
+"""A log of the node's events without any sensed content."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from erc_ros.values.files import explain
 
-MOST_BYTES = 4 * 2**20  # of the file; then it becomes FILE.1, and a former FILE.1 is deleted
+MAX_BYTES = 4 * 2**20  # of the file; then it is renamed to FILE.1, which replaces a former FILE.1
 Field = str | int | bool | list[str]
 
 
@@ -19,9 +19,9 @@ class EventLog:
     """Appends a JSON object per event to a file that only its owner may read.
 
     Args:
-        file: "" writes nothing.
-        node: its name, in each event.
-        complain: called with why an event could not be written.
+        file: its path; "": nothing is written.
+        node: name of the node, written into each event.
+        complain: called with the reason if an event could not be written.
     """
 
     def __init__(self, file: str, node: str, complain: Callable[[str], None]) -> None:
@@ -30,14 +30,14 @@ class EventLog:
         self._lock = threading.Lock()
 
     def write(self, event: str, **fields: Field) -> None:
-        """Append an event. `fields` hold numbers and settings, and no text, name or id."""
+        """Append an event. `fields` contain numbers and settings, but no text, name or id."""
         if self._file is None:
             return
         time = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         line = json.dumps({"time": time, "node": self._node, "event": event, **fields}) + "\n"
         try:
             with self._lock:
-                if self._file.exists() and self._file.stat().st_size > MOST_BYTES:
+                if self._file.exists() and self._file.stat().st_size > MAX_BYTES:
                     os.replace(self._file, f"{self._file}.1")
                 flags = os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC
                 number = os.open(self._file, flags, 0o600)

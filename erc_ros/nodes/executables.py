@@ -2,8 +2,8 @@
 
     python -m erc_ros.nodes.executables emotion --ros-args ...
 
-The nodes are imported inside the functions, after the environment is set that their libraries read
-when they are loaded.
+The functions import the nodes after they have set the environment variables that the libraries
+read when they are loaded.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def emotion(args: list[str] | None = None) -> int:
-    """Both nodes; utterances are handed over in memory."""
+    """Run both nodes; utterances are handed over in memory."""
     _set_environment()
     from erc_ros.nodes.emotion import both
 
@@ -27,7 +27,7 @@ def emotion(args: list[str] | None = None) -> int:
 
 
 def utterance_node(args: list[str] | None = None) -> int:
-    """This node alone; its messages carry audio and faces."""
+    """Run the utterance node; its messages contain audio and faces."""
     _set_environment()
     from erc_ros.nodes.utterance_node import UtteranceNode
 
@@ -35,7 +35,7 @@ def utterance_node(args: list[str] | None = None) -> int:
 
 
 def emotion_node(args: list[str] | None = None) -> int:
-    """This node alone; utterances come from the topic."""
+    """Run the emotion node; it subscribes to the topic of utterances."""
     _set_environment()
     from erc_ros.nodes.emotion_node import EmotionNode
 
@@ -43,18 +43,18 @@ def emotion_node(args: list[str] | None = None) -> int:
 
 
 def _set_environment() -> None:
-    # A signal while everything is imported: there is nothing yet to end in order.
+    # During the imports, a signal ends the process at once: there is nothing to close yet.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(0))
     from erc_ros.nodes.memory import limit_arenas
 
     limit_arenas()
-    # Products of numpy are small here: more threads would cost a second core and gain nothing.
+    # Matrix products are small here: more threads would occupy a second core without a gain.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # OpenCV would tell of each image that is damaged; `Complaints` does, but not at 30 Hz.
+    # OpenCV would log each damaged image; `Complaints` does so at a limited rate.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-    # For ament's index. A sourced ROS installation sets it, the ros-* wheels do not; and a virtual
-    # environment on top of a ROS installation is not in it.
+    # For ament's index. A sourced ROS installation sets it, but the ros-* wheels do not, and it
+    # lacks a virtual environment on top of a ROS installation.
     known = [path for path in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if path]
     if os.path.isdir(os.path.join(sys.prefix, "share", "ament_index")) and sys.prefix not in known:
         os.environ["AMENT_PREFIX_PATH"] = os.pathsep.join([*known, sys.prefix])
@@ -66,7 +66,7 @@ def _run(make: Callable[..., Sequence[ManagedNode]], args: list[str] | None) -> 
     from erc_ros.nodes.process import run_nodes
     from erc_ros.sensing.background import SWITCH_INTERVAL
 
-    # Face detection runs in the background and need not take the cores of estimates.
+    # Face detection runs in the background and must not take cores from the estimates.
     cv2.setNumThreads(1)
     sys.setswitchinterval(SWITCH_INTERVAL)
     return run_nodes(make, args)

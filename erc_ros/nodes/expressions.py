@@ -1,7 +1,7 @@
-"""What the faces of ROS4HRI express: a latched topic for each tracked face.
+"""Expressions of the faces of ROS4HRI: a latched topic for each tracked face.
 
-A topic is there as long as its face is tracked, so that subscribers know it before the
-first estimate, and late subscribers get the last one.
+A topic exists as long as its face is tracked, so that subscribers can find it before the
+first estimate, and late subscribers receive the last one.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from erc_ros.nodes.tracked_faces import TrackedFaces
 from erc_ros.values.errors import ErcValueError
 
 EXPRESSION = "hri_msgs/msg/Expression"
-MOST_FACES = 64  # topics at once; beyond it those go that nothing was told of for longest
+MAX_FACES = 64  # topics at the same time; then the least recently published one is removed
 
 
 class Expressions:
-    """Publishes `faces/<id>/expression`. Call `look` now and then, in the executor.
+    """Publishes `faces/<id>/expression`. Call `look` periodically in the executor.
 
     Args:
-        namespace: of ROS4HRI.
+        namespace: namespace of ROS4HRI.
 
     Raises:
         ValueError: hri_msgs is not installed.
@@ -39,52 +39,52 @@ class Expressions:
         self._node, self._kind, self._namespace = node, kind, namespace
         self._faces = TrackedFaces(node, namespace)
         self._publishers: OrderedDict[str, Any] = OrderedDict()
-        self._lock = threading.Lock()  # the worker publishes what the executor destroys
+        self._lock = threading.Lock()  # the worker publishes, the executor destroys publishers
 
     def look(self) -> None:
-        """Topics for the faces that are tracked now, and for no others."""
+        """Create topics for the tracked faces, and destroy all others."""
         self._faces.look()
         tracked = self._faces.ids
         with self._lock:
             for face in [face for face in self._publishers if face not in tracked]:
                 self._node.destroy_publisher(self._publishers.pop(face))
             for face in tracked:
-                if len(self._publishers) == MOST_FACES:
+                if len(self._publishers) == MAX_FACES:
                     break
-                self._make(face)
+                self._ensure(face)
 
     def tell(self, estimate: Estimate) -> None:
-        """Publish an estimate, where its face is tracked and hri_msgs has a word for it."""
+        """Publish an estimate if its face is tracked and hri_msgs has a constant for its label."""
         face = estimate.utterance.face_id
         if face not in self._faces.ids or not estimate.label:
-            return  # our own tracks, those that have ended, and labels below min_confidence
+            return  # own tracks, ended tracks, and labels below min_confidence
         message = expression_message(self._kind, estimate)
         if message is None:
             self._node.complain(
                 f"expression {estimate.label}",
-                f"hri_msgs/Expression has no name for {estimate.label!r}: it is not published",
+                f"hri_msgs/Expression has no constant for {estimate.label!r}: it is not published",
             )
             return
         with self._lock:
-            self._make(face)
-            if len(self._publishers) > MOST_FACES:
+            self._ensure(face)
+            if len(self._publishers) > MAX_FACES:
                 self._node.destroy_publisher(self._publishers.popitem(last=False)[1])
             self._publishers.move_to_end(face)
             self._publishers[face].publish(message)
 
     def close(self) -> None:
-        """Take all topics away."""
+        """Destroy all topics."""
         self._faces.close()
         self.withdraw()
 
     def withdraw(self) -> None:
-        """Take back what late subscribers would get; `look` makes the topics again."""
+        """Destroy the publishers and their latched messages; `look` creates them again."""
         with self._lock:
             for publisher in self._publishers.values():
                 self._node.destroy_publisher(publisher)
             self._publishers.clear()
 
-    def _make(self, face: str) -> None:
+    def _ensure(self, face: str) -> None:
         if face not in self._publishers:
             topic = f"{self._namespace}/faces/{face}/expression"
             self._publishers[face] = self._node.create_publisher(self._kind, topic, LATCHED_QOS)

@@ -1,7 +1,7 @@
-"""Where ROS4HRI sees the faces that it tracks: `faces/<id>/roi`, shares of an image (REP-155).
+"""Regions of the faces that ROS4HRI tracks: `faces/<id>/roi`, normalized to the image (REP-155).
 
-`message_filters.Cache` keeps the last regions of each face. An image takes the region that is
-nearest to its stamp: it is looked up and never waited for, so no input delays another.
+`message_filters.Cache` keeps the last regions of each face. For an image, the region nearest to its
+stamp is looked up without waiting, so no input delays another.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from erc_ros.values.nanoseconds import seconds
 
 REGION = "hri_msgs/msg/NormalizedRegionOfInterest2D"
 REGION_QOS = QoSProfile(depth=5, reliability=QoSReliabilityPolicy.BEST_EFFORT)
-KEPT = 30  # regions of a face: a second of most detectors
-APART = seconds(0.2)  # of an image and the region that a face is cropped by; a face moves
+KEPT = 30  # regions per face: one second of most detectors
+APART = seconds(0.2)  # maximum distance of an image and the region used to crop it, as faces move
 MISSING = (
     "faces/<id>/roi of ROS4HRI needs the ROS package message_filters, which is not installed: "
     "apt install ros-<distribution>-message-filters"
@@ -35,7 +35,7 @@ MISSING = (
 
 
 class _Region:
-    """The filter that feeds a face's cache."""
+    """Cache of a face's regions, with the filter that feeds it."""
 
     def __init__(self, filters: Any) -> None:
         self._filter = filters.SimpleFilter()
@@ -44,16 +44,16 @@ class _Region:
     def add(self, message: Any) -> None:
         self._filter.signalMessage(message)
 
-    def nearest(self, stamp: int, most: int) -> Any:
-        """The region at most `most` ns from `stamp`, or None."""
+    def nearest(self, stamp: int, max_distance: int) -> Any:
+        """Return the region nearest to `stamp`, at most `max_distance` ns from it, or None."""
         at = Time.from_msg(to_time(stamp))
         near = (self.cache.getElemBeforeTime(at), self.cache.getElemAfterTime(at))
         apart = [(abs(_stamp(m) - stamp), number) for number, m in enumerate(near) if m is not None]
-        return near[min(apart)[1]] if apart and min(apart)[0] <= most else None
+        return near[min(apart)[1]] if apart and min(apart)[0] <= max_distance else None
 
 
 class FaceRegions:
-    """The last regions of each face that is listened to; none without message_filters."""
+    """The last regions of each subscribed face; empty without message_filters."""
 
     def __init__(self, node: ManagedNode, namespace: str) -> None:
         self._node, self._namespace = node, namespace
@@ -63,7 +63,7 @@ class FaceRegions:
         self._regions: dict[str, _Region] = {}
 
     def look(self, faces: Iterable[str]) -> None:
-        """Listen to these faces, and to no others; to be called now and then, in the executor."""
+        """Subscribe to exactly these faces; call it periodically in the executor."""
         wanted = set(faces) if self._kind is not None else set()
         if wanted and self._filters is None:
             try:
@@ -80,21 +80,21 @@ class FaceRegions:
                 self._regions[face] = _Region(self._filters)
                 topic = f"{self._namespace}/faces/{face}/roi"
                 self._subscriptions[face] = MatchingSubscription(
-                    self._node, self._kind, topic, partial(self._hear, face), REGION_QOS
+                    self._node, self._kind, topic, partial(self._receive, face), REGION_QOS
                 )
             self._subscriptions[face].look()
 
-    def near(self, stamp: int, most: int, width: int, height: int) -> list[FaceObservation]:
-        """Faces that were seen at most `most` ns from `stamp`, in an image of this size."""
-        found = [(face, one.nearest(stamp, most)) for face, one in list(self._regions.items())]
+    def near(self, stamp: int, max_distance: int, width: int, height: int) -> list[FaceObservation]:
+        """Return faces within `max_distance` ns of `stamp`, in an image of this size."""
+        nearest = [(f, r.nearest(stamp, max_distance)) for f, r in list(self._regions.items())]
         return [
             FaceObservation(face, _stamp(region), _box(region, width, height), None)
-            for face, region in found
+            for face, region in nearest
             if region is not None
         ]
 
     def crops(self, frame: Frame) -> list[TrackedFace]:
-        """The faces in an image, as if their detector had published `faces/<id>/cropped`.
+        """Crop the faces of an image, as if their detector had published `faces/<id>/cropped`.
 
         Raises:
             ImageError: the image could not be decoded.
@@ -114,13 +114,13 @@ class FaceRegions:
         return faces
 
     def close(self) -> None:
-        """Stop listening."""
+        """Destroy the subscriptions."""
         self.look(())
 
-    def _hear(self, face: str, message: Any) -> None:
+    def _receive(self, face: str, message: Any) -> None:
         edges = message.xmin, message.ymin, message.xmax, message.ymax
         if not (edges[0] < edges[2] and edges[1] < edges[3]):  # false for NaN as well
-            self._node.complain("faces/roi", f"a region of a face has the edges {edges}")
+            self._node.complain("faces/roi", f"a region of a face has invalid edges: {edges}")
             return
         if stamp_of(message.header) is None:
             now = self._node.get_clock().now().nanoseconds
@@ -130,13 +130,13 @@ class FaceRegions:
 
 
 def _stamp(message: Any) -> int:
-    """ns."""
+    """Return the stamp in ns."""
     time: TimeMessage = message.header.stamp
     return int(Time.from_msg(time).nanoseconds)
 
 
 def _box(region: Any, width: int, height: int) -> Box:
-    """In pixels, within an image of this size."""
+    """Return the region in pixels, clipped to an image of this size."""
     x, right = (round(min(max(e, 0.0), 1.0) * width) for e in (region.xmin, region.xmax))
     y, bottom = (round(min(max(e, 0.0), 1.0) * height) for e in (region.ymin, region.ymax))
     return Box(x, y, right - x, bottom - y)

@@ -1,4 +1,4 @@
-"""What the utterance node gives to the emotion node where both are in one process."""
+"""Events that the utterance node passes to the emotion node in the same process."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from erc_ros.values.events import Event
 class Handover:
     """An event of the dialogue for the emotion recognizer.
 
-    arrived: ns on the monotonic clock, of the input that completed it.
-    stages: ns spent until now, by name.
-    sequence: of its message, see erc_msgs/Utterance; 0 where it has no message.
+    arrived: ns on the monotonic clock, arrival of the input that completed the event.
+    stages: time spent until now (ns), by name of the stage.
+    sequence: number of its message, see erc_msgs/Utterance; 0 without a message.
     """
 
     event: Event

@@ -1,4 +1,4 @@
-"""What ROS4HRI (REP-155) publishes about people: faces, voices, and what belongs together."""
+"""Subscriptions to the people of ROS4HRI (REP-155): faces, voices, and their matches."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ from erc_ros.nodes.tracked_faces import TrackedFaces
 from erc_ros.pipeline import TrackedFace
 from erc_ros.sensing.frames import Frame
 
-# As deep as is right for what they carry; the rest as their publishers offer it: a person's face_id
-# and voice_id are published once, and kept for late subscribers (REP-155).
-PICTURE_QOS = QoSProfile(depth=20, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+# The depth depends on the content. Durability follows the publishers: the face_id and voice_id of a
+# person are published once and kept for late subscribers (REP-155).
+IMAGE_QOS = QoSProfile(depth=20, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
-SOUND_QOS = QoSProfile(depth=100, reliability=QoSReliabilityPolicy.RELIABLE)
-INPUTS = ("humans", "voice_sound")  # of the inbox
-# Ids come and go, and a topic whose publisher is gone is given up first. Images, landmarks and
-# audio cost time and memory; the rest are a few bytes, and say whose images are wanted.
-MOST_MEDIA, MOST_SMALL = 64, 256
-MOST_TOPICS = MOST_MEDIA + MOST_SMALL
-MOST_REGIONS = 16  # faces that are cropped here
+AUDIO_QOS = QoSProfile(depth=100, reliability=QoSReliabilityPolicy.RELIABLE)
+INPUTS = ("humans", "voice_sound")  # queues of the inbox
+# Bounds, as ids come and go; topics without a publisher are unsubscribed first. Images, landmarks
+# and audio need time and memory; other topics are small and tell whose images are needed.
+MAX_MEDIA, MAX_SMALL = 64, 256
+MAX_TOPICS = MAX_MEDIA + MAX_SMALL
+MAX_REGIONS = 16  # faces that are cropped by this node
 MEDIA = ("/cropped", "/landmarks", "/audio")
-SPOKE = 10.0  # s that a face counts as speaking after it was last said to speak
-NAMES_AT_ONCE, ASKED_AT_ONCE = 256, 16  # topics that are looked at in a step
-MEDIA_AT_ONCE = 4  # of those, that are left to images, landmarks and audio at least
-SHARE = 0.05  # of the executor's time that looking may take
-LONGEST_PAUSE = 2.0  # s between two looks, also on a machine that is busy with other things
+SPOKE = 10.0  # s for which a face counts as speaking after its last `is_speaking`
+NAMES_AT_ONCE, QUERIES_AT_ONCE = 256, 16  # topics that one step examines and queries
+MEDIA_AT_ONCE = 4  # queries of a step that are reserved for images, landmarks and audio
+SHARE = 0.05  # maximum share of the executor's time for `look`
+LONGEST_PAUSE = 2.0  # s between two steps, also on a busy machine
 
 
 class Humans:
-    """Subscribes to the topics of faces, voices and matches as they come and go.
+    """Subscribes to the topics of faces, voices and matches as they appear and disappear.
 
     Args:
-        reader: selects the images and landmarks that are worth reading.
-        namespace: of ROS4HRI, as the node resolves it; "": it is not used.
-        unused: endings of topics that are not subscribed to.
+        reader: selects the images and landmarks to process.
+        namespace: namespace of ROS4HRI, resolved by the node; "": ROS4HRI is not used.
+        unused: suffixes of topics that are not subscribed to.
     """
 
     def __init__(
@@ -65,104 +65,104 @@ class Humans:
         self._reader = reader
         self._faces = TrackedFaces(node, self._namespace)
         self._regions = FaceRegions(node, self._namespace)
-        # topic -> subscription, the longest not asked first
+        # topic -> subscription, least recently queried first
         self._topics: dict[str, MatchingSubscription] = {}
-        self._offers: dict[str, tuple[Adapter, str]] = {}  # how topics are read, and their types
-        self._known: set[str] = set()  # topics whose names were read
-        self._spoke: dict[str, float] = {}  # face -> s on the monotonic clock, when it spoke last
-        self._due = 0.0  # s on the monotonic clock, when to look again
+        self._offers: dict[str, tuple[Adapter, str]] = {}  # adapters and types of topics
+        self._known: set[str] = set()  # topics whose names were examined
+        self._spoke: dict[str, float] = {}  # face -> last time it spoke (s, monotonic clock)
+        self._due = 0.0  # s on the monotonic clock, time of the next step
         self._meter, self._lossiness = Meter(), Lossiness()
         self._bad_before = 0
 
     @property
     def has_voices(self) -> bool:
-        """Do texts come per voice? Then a topic of all texts would only say them twice."""
+        """Whether texts arrive per voice; a topic of all texts would then duplicate them."""
         return any(re.search(r"/voices/[^/]+/speech$", topic) for topic in self._topics)
 
     def look(self) -> None:
-        """Subscribe to what is new, give up what is gone.
+        """Subscribe to new topics, unsubscribe from those without a publisher.
 
-        In small steps, and the more rarely the longer it takes: thousands of topics must not take
-        the executor's time from audio and images.
+        Works in small steps, and less often if they take longer: thousands of topics must not keep
+        the executor from receiving audio and images.
         """
-        begin = time.monotonic()
-        if not self._namespace or begin < self._due:
+        start = time.monotonic()
+        if not self._namespace or start < self._due:
             return
-        there = {
+        published = {
             topic: types
             for topic, types in self._node.get_topic_names_and_types()
             if topic.startswith(f"{self._namespace}/") and not topic.endswith(self._unused)
         }
         self._faces.look()
-        self._look_for_regions(there)
-        self._read_names(there)
-        for topic in [topic for topic in self._topics if topic not in there]:
-            self._give_up(topic)
-        self._ask()
-        self._due = begin + min((time.monotonic() - begin) / SHARE, LONGEST_PAUSE)
+        self._look_for_regions(published)
+        self._read_names(published)
+        for topic in [topic for topic in self._topics if topic not in published]:
+            self._unsubscribe(topic)
+        self._query()
+        self._due = start + min((time.monotonic() - start) / SHARE, LONGEST_PAUSE)
 
     def crops(self, frame: Frame) -> list[TrackedFace]:
-        """The faces in a camera image whose detector publishes regions and no images.
+        """Crop the faces of a camera image whose detector publishes regions, but no crops.
 
         Raises:
             ImageError: the image could not be decoded.
         """
         return self._regions.crops(frame)
 
-    def _look_for_regions(self, there: Mapping[str, Sequence[str]]) -> None:
-        """Listen to the regions of tracked faces of which there is no image."""
+    def _look_for_regions(self, published: Mapping[str, Sequence[str]]) -> None:
+        """Subscribe to the regions of tracked faces without published crops."""
         folders = {face: f"{self._namespace}/faces/{face}" for face in self._faces.ids}
         self._regions.look(
             [
                 face
                 for face, folder in folders.items()
-                if f"{folder}/roi" in there and f"{folder}/cropped" not in there
-            ][:MOST_REGIONS]
+                if f"{folder}/roi" in published and f"{folder}/cropped" not in published
+            ][:MAX_REGIONS]
         )
 
-    def _read_names(self, there: Mapping[str, Sequence[str]]) -> None:
-        """What the new topics are, some of them in a step."""
-        self._known &= there.keys()
-        for topic in [topic for topic in self._offers if topic not in there]:
+    def _read_names(self, published: Mapping[str, Sequence[str]]) -> None:
+        """Find the adapters of new topics, a limited number per step."""
+        self._known &= published.keys()
+        for topic in [topic for topic in self._offers if topic not in published]:
             del self._offers[topic]
-        new = [topic for topic in there if topic not in self._known]
+        new = [topic for topic in published if topic not in self._known]
         for topic in new[:NAMES_AT_ONCE]:
             self._known.add(topic)
-            for type_name in there[topic]:
+            for type_name in published[topic]:
                 adapter = humans_adapter(topic, type_name, self._namespace)
                 if adapter is not None and message_class(type_name) is not None:
                     self._offers[topic] = (adapter, type_name)
 
-    def _ask(self) -> None:
-        """Whether topics still, or by now, have publishers; some of each kind in a step."""
-        for topic in list(self._topics)[:ASKED_AT_ONCE]:
-            self._topics[topic] = self._topics.pop(topic)  # the next ones next time
+    def _query(self) -> None:
+        """Query whether topics have publishers, a limited number of each kind per step."""
+        for topic in list(self._topics)[:QUERIES_AT_ONCE]:
+            self._topics[topic] = self._topics.pop(topic)  # the next step starts with others
             if not self._topics[topic].look():
-                self._give_up(topic)
+                self._unsubscribe(topic)
         ranks = self._ranks()
-        asked = ASKED_AT_ONCE - 1  # one of them was the list of tracked faces
-        asked -= self._subscribe_to_best(False, MOST_SMALL, ranks, asked - MEDIA_AT_ONCE)
-        self._subscribe_to_best(True, MOST_MEDIA, ranks, asked)
+        queries = QUERIES_AT_ONCE - 1  # one of them was for the list of tracked faces
+        queries -= self._subscribe_to_best(False, MAX_SMALL, ranks, queries - MEDIA_AT_ONCE)
+        self._subscribe_to_best(True, MAX_MEDIA, ranks, queries)
 
     def _subscribe_to_best(
-        self, is_media: bool, most: int, ranks: Mapping[str, int], asked: int
+        self, is_media: bool, max_topics: int, ranks: Mapping[str, int], max_queries: int
     ) -> int:
-        """Subscribe to what matters most of one kind, at most `asked` topics; how many it asked."""
-        there = [topic for topic in self._topics if topic.endswith(MEDIA) == is_media]
+        """Subscribe to the topics of one kind with the best ranks; return the number of queries."""
+        subscribed = [topic for topic in self._topics if topic.endswith(MEDIA) == is_media]
         waiting = [
             topic
             for topic in self._offers
             if topic not in self._topics and topic.endswith(MEDIA) == is_media
         ]
-        waiting = sorted(waiting, key=lambda topic: _rank(topic, ranks))[:asked]
-        free = most - len(there)
-        there.sort(key=lambda topic: _rank(topic, ranks))
+        waiting = sorted(waiting, key=lambda topic: _rank(topic, ranks))[:max_queries]
+        free = max_topics - len(subscribed)
+        subscribed.sort(key=lambda topic: _rank(topic, ranks))
         count = 0
         for topic in waiting:
-            if free <= 0:  # what matters less makes room
-                if not there or _rank(there[-1], ranks) <= _rank(topic, ranks):
+            if free <= 0:  # a topic with a worse rank is unsubscribed
+                if not subscribed or _rank(subscribed[-1], ranks) <= _rank(topic, ranks):
                     break
-                self._give_up(there.pop())
+                self._unsubscribe(subscribed.pop())
                 free += 1
             count += 1
             adapter, type_name = self._offers[topic] = self._offers.pop(topic)
@@ -176,18 +176,18 @@ class Humans:
         return count
 
     def _ranks(self) -> dict[str, int]:
-        """face -> 0: it speaks, 1: it is tracked. Others come last, where a tracked list exists."""
+        """Return face -> rank; 0: it speaks, 1: it is tracked. Other faces come last."""
         ranks = dict.fromkeys(self._faces.ids, 1)
         end = time.monotonic() - SPOKE
         self._spoke = {face: at for face, at in self._spoke.items() if at > end}
         return ranks | dict.fromkeys(self._spoke, 0)
 
-    def _give_up(self, topic: str) -> None:
+    def _unsubscribe(self, topic: str) -> None:
         self._topics.pop(topic).close()
 
     def _subscription(self, topic: str, adapter: Adapter, kind: type) -> MatchingSubscription:
         clock, put, meter = self._node.get_clock(), self._inbox.put, self._meter
-        is_sound = adapter.input == "voice_sound"
+        is_audio = adapter.input == "voice_sound"
         speaks = re.fullmatch(r".*/faces/([^/]+)/is_speaking", topic)
 
         def receive(message: Any) -> None:
@@ -198,11 +198,11 @@ class Humans:
             if self._reader.wants(adapter, topic, message, arrival):
                 put(adapter.input, (adapter, message, arrival), now, size_of(message))
 
-        qos = SOUND_QOS if is_sound else PICTURE_QOS if adapter.is_throttled else QOS
+        qos = AUDIO_QOS if is_audio else IMAGE_QOS if adapter.is_throttled else QOS
         return MatchingSubscription(self._node, kind, topic, receive, qos)
 
     def close(self) -> None:
-        """Stop listening."""
+        """Destroy the subscriptions."""
         for subscription in self._topics.values():
             subscription.close()
         self._faces.close()
@@ -212,16 +212,16 @@ class Humans:
         self._known.clear()
 
     def status(self, now: int) -> DiagnosticStatus:
-        """How many faces and voices are listened to."""
+        """Return the diagnostics of the subscriptions."""
         problems = []
         if new := self.bad - self._bad_before:
-            problems.append(diagnostics.warning(f"{new} unusable messages, see the log"))
+            problems.append(diagnostics.warning(f"{new} unusable messages; see the log"))
         self._bad_before = self.bad
         media = sum(topic.endswith(MEDIA) for topic in self._offers)
-        if media > MOST_MEDIA or len(self._offers) - media > MOST_SMALL:
+        if media > MAX_MEDIA or len(self._offers) - media > MAX_SMALL:
             text = (
-                f"{len(self._offers)} topics of ROS4HRI, of which {len(self._topics)} are listened "
-                "to: those of faces that speak or are tracked first"
+                f"{len(self._offers)} topics of ROS4HRI exceed the limit; {len(self._topics)} are "
+                "subscribed to, those of speaking and tracked faces first"
             )
             problems.append(diagnostics.warning(text))
         dropped = sum(map(self._inbox.dropped, INPUTS))
@@ -237,14 +237,14 @@ class Humans:
             "dropped": dropped,
             "unusable": self.bad,
         }
-        fine = "ok" if self._topics else "nothing of ROS4HRI is published"
+        fine = "ok" if self._topics else "no topic of ROS4HRI is published"
         return diagnostics.status("humans", values, problems, fine if self._namespace else "off")
 
 
 def _rank(topic: str, ranks: Mapping[str, int]) -> int:
-    """How little a topic matters: 0 for those of speaking faces.
+    """Return the rank of a topic, 0 (first) for topics of speaking faces.
 
-    Of topics with few bytes those come next that are not of faces: voices, persons, matches.
+    Among small topics, those that do not concern faces (voices, persons, matches) come next.
     """
     face = re.search(r"/faces/([^/]+)/", topic)
     if face is None:

@@ -1,8 +1,8 @@
-"""What arrived and waits for the worker: callbacks only put, one thread takes.
+"""Bounded queues between the callbacks and the worker thread.
 
-Bounded per input in number and in bytes, so that a fast camera cannot push out a text, and huge
-messages cannot fill the memory; the oldest of the same input is dropped and counted. Taken in the
-order of arrival over all inputs.
+Each input has a bound on items and bytes, so that a fast camera cannot displace a text, and huge
+messages cannot fill the memory. If a queue is full, its oldest item is dropped and counted. The
+worker takes the items of all inputs in the order of their arrival.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from erc_ros.values.errors import ErcRuntimeError
 
 @dataclass(frozen=True)
 class Item:
-    """One thing that arrived. arrived: ns on the monotonic clock. size: bytes, 0 = next to none."""
+    """A queued item. arrived: ns on the monotonic clock. size: bytes; 0: negligible."""
 
     input: str
     value: Any
@@ -29,24 +29,24 @@ class Item:
 
 
 class Inbox:
-    """Bounded queues, one per input, read as one.
+    """Bounded queues, one per input, read in the order of arrival.
 
     Args:
-        capacities: input name -> how many may wait.
-        silent: inputs of which only the newest counts; what they push out is not a drop.
-        most_bytes: that may wait of each input.
+        capacities: input name -> maximum number of items.
+        silent: inputs of which only the newest item counts; their drops are not counted.
+        max_bytes: maximum number of bytes per input.
     """
 
     def __init__(
         self,
         capacities: Mapping[str, int],
         silent: frozenset[str] = frozenset(),
-        most_bytes: int = QUEUE_BYTES,
+        max_bytes: int = QUEUE_BYTES,
     ) -> None:
         self._capacities = dict(capacities)
         self._silent = silent
         self._queues: dict[str, deque[tuple[int, Item]]] = {name: deque() for name in capacities}
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._bytes = dict.fromkeys(capacities, 0)
         self._dropped = dict.fromkeys(capacities, 0)
         self._sequence = 0
@@ -54,16 +54,15 @@ class Inbox:
         self._changed = threading.Condition()
 
     def put(self, input: str, value: Any, arrived: int | None = None, size: int = 0) -> bool:
-        """Queue `value` of `size` bytes; False: it was dropped and counted, as after close()."""
+        """Queue `value` of `size` bytes; return False if it was dropped (too large, or closed)."""
         item = Item(input, value, time.monotonic_ns() if arrived is None else arrived, size)
         with self._changed:
             queue = self._queues[input]
-            if self._closed or size > self._most_bytes:
+            if self._closed or size > self._max_bytes:
                 self._dropped[input] += input not in self._silent
                 return False
             while queue and (
-                len(queue) >= self._capacities[input]
-                or self._bytes[input] + size > self._most_bytes
+                len(queue) >= self._capacities[input] or self._bytes[input] + size > self._max_bytes
             ):
                 self._bytes[input] -= queue.popleft()[1].size
                 self._dropped[input] += input not in self._silent
@@ -74,7 +73,7 @@ class Inbox:
             return True
 
     def take(self) -> Item | None:
-        """The oldest item; waits for one. None once closed and empty."""
+        """Wait for and return the oldest item; None if the inbox is closed and empty."""
         with self._changed:
             while True:
                 waiting = [queue for queue in self._queues.values() if queue]
@@ -87,7 +86,7 @@ class Inbox:
                 self._changed.wait()
 
     def close(self) -> None:
-        """No more puts; what waits can still be taken."""
+        """Refuse further items; those that wait can still be taken."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -98,26 +97,26 @@ class Inbox:
         return self._closed
 
     def depth(self, input: str) -> int:
-        """How many wait."""
+        """Return the number of waiting items."""
         return len(self._queues[input])
 
     def bytes(self, input: str) -> int:
-        """How many bytes wait."""
+        """Return the number of waiting bytes."""
         return self._bytes[input]
 
     def dropped(self, input: str) -> int:
-        """How many were pushed out since the start."""
+        """Return the number of dropped items."""
         return self._dropped[input]
 
 
 class Worker:
-    """The thread that takes from an inbox and handles, until the inbox is closed and empty.
+    """A thread that handles the items of an inbox until it is closed and empty.
 
     Args:
-        handle: called with each item. An exception in it goes to `failed` and ends nothing.
+        handle: called with each item. Its exceptions are passed to `failed`.
         finish: called last, in the same thread.
-        ready: waits for at most so many seconds until the worker may begin, and says whether it
-            may. Nothing is taken before, unless the inbox is closed.
+        ready: waits at most the given seconds until the worker may begin; returns whether it may.
+            Nothing is taken before that, unless the inbox is closed.
     """
 
     def __init__(
@@ -154,10 +153,10 @@ class Worker:
             self._failed(item, error)
 
     def stop(self, patience: float = 60.0) -> None:
-        """Close the inbox, handle what waits, finish, end.
+        """Close the inbox, handle the waiting items, and end the thread.
 
         Raises:
-            RuntimeError: that took longer than `patience` s; what hangs is left behind.
+            RuntimeError: it took longer than `patience` s; the thread continues in the background.
         """
         self._inbox.close()
         self._thread.join(patience)

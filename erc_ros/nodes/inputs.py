@@ -1,4 +1,4 @@
-"""One input of a node: which topic and message type it listens to, and whether it is alive."""
+"""One input of a node: its topic, message type, subscription and diagnostics."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from erc_ros.nodes.diagnostics import Losses, Lossiness, Meter
 from erc_ros.nodes.inbox import Inbox
 from erc_ros.nodes.managed_node import ManagedNode
 from erc_ros.nodes.matching_qos import matching
-from erc_ros.nodes.memory import give_memory_back
+from erc_ros.nodes.memory import trim_heap
 from erc_ros.values.errors import ErcValueError
 from erc_ros.values.nanoseconds import NS
 
-# Before Iron, rclpy hands over the message alone.
-TELLS_INFO = hasattr(Subscription, "CallbackType")
+# Before Iron, rclpy passes only the message to a callback.
+HAS_MESSAGE_INFO = hasattr(Subscription, "CallbackType")
 AUTO, NONE = "auto", "none"
-HUGE = 2**20  # bytes of a message that is a text or less
-CALM = 5 * NS  # after the last of them
+HUGE = 2**20  # bytes; a larger text message is far too large
+CALM = 5 * NS  # after the last of them, before the subscription is renewed
 
 
 @dataclass(frozen=True)
 class Offer:
-    """A publisher, as the graph shows it.
+    """A publisher of the ROS graph.
 
-    readable: its type is installed here and read by an adapter. conflict: how its fields differ
-    from those of the installed type of this name; "": they do not.
+    readable: its type is installed here and has an adapter. conflict: how its fields differ from
+    the installed type of the same name; "": they do not.
     """
 
     topic: str
@@ -52,10 +52,10 @@ class Offer:
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do about an input.
+    """The topics and types that an input may subscribe to.
 
-    usable: (topic, type) pairs that may be subscribed to, the preferred one first.
-    foreign: pairs whose publishers mean other fields. problem: why an offer is not used, or "".
+    usable: (topic, type) pairs, the preferred one first.
+    foreign: pairs whose publishers use other fields. problem: why an offer is not used, or "".
     """
 
     usable: tuple[tuple[str, str], ...] = ()
@@ -66,11 +66,11 @@ class Decision:
 def decide(name: str, fixed: tuple[str, str] | None, offers: Sequence[Offer]) -> Decision:
     """Decide which topic and type an input subscribes to.
 
-    A publisher whose type has other fields than the installed one is never subscribed to: its bytes
-    would be decoded as what they are not.
+    A type whose fields differ from those of the installed type is never subscribed to: its messages
+    would be decoded incorrectly.
 
     Args:
-        name: of the input.
+        name: name of the input.
         fixed: topic and type that the parameter names; None: "auto".
         offers: the publishers of the input's topics.
     """
@@ -82,8 +82,8 @@ def decide(name: str, fixed: tuple[str, str] | None, offers: Sequence[Offer]) ->
     if foreign:
         first = foreign[0]
         problem = (
-            f"{first.topic} is published as a {first.type} with other fields than the one that "
-            f"is installed here ({first.conflict}): install the same package on both sides"
+            f"{first.topic} is published as a {first.type} with other fields than the type "
+            f"installed here ({first.conflict}): install the same package on both sides"
             f"{_hint(first.type)}"
         )
     elif fixed is not None and known and fixed not in known:
@@ -91,13 +91,13 @@ def decide(name: str, fixed: tuple[str, str] | None, offers: Sequence[Offer]) ->
         if name in ("audio", "image", "speech"):
             remedy += f", or set {name}_type to auto"
         problem = (
-            f"{known[0][0]} is published as {known[0][1]}, but a {fixed[1]} is expected, and no "
+            f"{known[0][0]} is published as {known[0][1]}, but {fixed[1]} is expected, so no "
             f"message is received: {remedy}"
         )
     elif known and not readable:
         problem = (
-            f"{known[0][0]} is published as {known[0][1]}, which cannot be read here: publish one "
-            f"of {types_of(name)}, with its package installed{_hint(known[0][1])}"
+            f"{known[0][0]} is published as {known[0][1]}, which is unsupported or not installed: "
+            f"publish one of {types_of(name)}, with its package installed{_hint(known[0][1])}"
         )
     keys = frozenset((offer.topic, offer.type) for offer in foreign)
     return Decision(usable, keys, problem)
@@ -110,18 +110,18 @@ def _offer(name: str, topic: str, info: Any) -> Offer:
 
 
 class Input:
-    """Subscribes where there is something to hear, and puts what it hears into the inbox.
+    """Subscribes to the published topic of an input and puts its messages into the inbox.
 
     Args:
-        reader: selects the images that are worth reading.
-        name: of the input, as in the table of adapters and in the inbox.
-        topics: the topics it may come on, the preferred one first.
-        type_name: "auto" (what the publisher says), "none" (switched off) or a message type.
-        steady: messages come all the time, so that silence means that the driver died.
-        matched: ask for as much of `qos` as all publishers offer, see `matching`.
-        wanted: false leaves a message out before it is queued.
-        replugged: called when other publishers have taken the place of all former ones.
-        gone: called when the last publisher is gone.
+        reader: selects the images to process.
+        name: name of the input, as in the table of adapters and in the inbox.
+        topics: possible topics, the preferred one first.
+        type_name: "auto" (the publisher's type), "none" (switched off) or a message type.
+        continuous: messages are expected continuously; silence means that the driver failed.
+        matched: request only what all publishers offer of `qos`, see `matching`.
+        wanted: whether a message is queued.
+        replaced: called when other publishers have replaced all former ones.
+        lost: called when the last publisher has ended.
     """
 
     def __init__(
@@ -133,11 +133,11 @@ class Input:
         topics: Sequence[str],
         type_name: str,
         qos: QoSProfile,
-        steady: bool,
+        continuous: bool,
         matched: bool = False,
         wanted: Callable[[Any], bool] = lambda message: True,
-        replugged: Callable[[], object] = lambda: None,
-        gone: Callable[[], object] = lambda: None,
+        replaced: Callable[[], object] = lambda: None,
+        lost: Callable[[], object] = lambda: None,
     ) -> None:
         self.name = name
         self.bad = 0
@@ -146,38 +146,38 @@ class Input:
         self._reader = reader
         self._topics = topics
         self._type_name = type_name
-        self._qos = self._asked = qos  # what is wanted; what was asked for last
+        self._qos = self._requested = qos  # preferred; of the current subscription
         self._matched = matched
-        self._steady = steady
+        self._continuous = continuous
         self._wanted = wanted
-        self._replugged, self._gone = replugged, gone
+        self._replaced, self._lost = replaced, lost
         self._was_published = False
-        self._publishers: frozenset[bytes] = frozenset()  # the last ones there were
-        self._sole = b""  # the only publisher of all topics, if there is just one
+        self._publishers: frozenset[bytes] = frozenset()  # the last known ones
+        self._sole = b""  # the publisher, if all topics have only one
         self._meter, self._losses, self._lossiness = Meter(), Losses(), Lossiness()
         self._published_since: int | None = None  # ns on the monotonic clock, while it is published
         self._bad_before = 0
         self._had_publisher = False
         self._unusable = ""
-        self._largest = 0  # bytes of a message, since the last publisher came
-        self._huge_at = 0  # ns on the monotonic clock, when a message far too large came
+        self._largest = 0  # bytes of a message, since the last publisher appeared
+        self._huge_at = 0  # ns on the monotonic clock, last message that is far too large
         self._subscription: Any = None
         self._current: tuple[str, str] | None = None  # topic, type
         if type_name not in (AUTO, NONE):
             if message_class(type_name) is None:
                 raise ErcValueError(
-                    f"{name}: message type {type_name} is not installed here: install its package, "
+                    f"{name}: message type {type_name} is not installed: install its package, "
                     f"or set {name}_type to another of {types_of(name)}{_hint(type_name)}"
                 )
             self._subscribe(self._fixed_topic(), type_name)
 
     def look(self) -> None:
-        """Subscribe to what is published; with "auto" also when its type changed."""
+        """Subscribe to the published topic; with "auto" again if its type changes."""
         if self._type_name == NONE:
             return
         endpoints = self._endpoints()
         self._watch(endpoints)
-        self._give_back()
+        self._renew_subscription()
         offers = [_offer(self.name, topic, info) for topic, info in endpoints]
         decision = decide(self.name, self._wanted_offer(), offers)
         self._unusable = decision.problem
@@ -185,37 +185,37 @@ class Input:
             self._node.complain(f"{self.name} type", decision.problem)
         if self._current in decision.foreign:
             self.close()
-        if self._current and self._fitting(self._current[0]) != self._asked:
+        if self._current and self._fitting(self._current[0]) != self._requested:
             self._subscribe(*self._current)
         if decision.usable and self._current not in decision.usable:
             try:
                 self._subscribe(*decision.usable[0])
-            except RuntimeError as error:  # the topic's former type is not gone yet: look again
+            except RuntimeError as error:  # the former type of the topic still exists: try again
                 self._node.complain(f"{self.name} type", f"{self.name}: {error}")
 
     def _wanted_offer(self) -> tuple[str, str] | None:
-        """The topic and type that the parameter names; None for "auto"."""
+        """Return the topic and type that the parameter names; None for "auto"."""
         return None if self._type_name == AUTO else (self._fixed_topic(), self._type_name)
 
-    def _give_back(self) -> None:
+    def _renew_subscription(self) -> None:
         """Subscribe again after messages that are far too large.
 
-        DDS keeps buffers of the largest size that a subscription has seen: gigabytes.
+        DDS keeps buffers of the largest received size, which can be gigabytes.
         """
         if self._huge_at and time.monotonic_ns() - self._huge_at > CALM and self._current:
             self._huge_at = 0
             self._subscribe(*self._current)
-            give_memory_back()
+            trim_heap()
 
     def _release_buffers(self) -> None:
-        """After the last publisher of large messages: DDS keeps its buffers, 40 to 60 MB with 4K.
+        """Unsubscribe after the last publisher of large messages: DDS keeps 40 to 60 MB with 4K.
 
         `look` subscribes again.
         """
         if self._largest > HUGE and self._current:
             self._largest = 0
             self.close()
-            give_memory_back()
+            trim_heap()
 
     def _fitting(self, topic: str) -> QoSProfile:
         if not self._matched:
@@ -234,12 +234,12 @@ class Input:
         ]
 
     def _watch(self, endpoints: Sequence[tuple[str, Any]]) -> None:
-        """Call `replugged` or `gone` when the publishers have changed."""
+        """Call `replaced` or `lost` if the publishers have changed."""
         publishers = frozenset(bytes(info.endpoint_gid) for _, info in endpoints)
         if publishers and self._publishers and not publishers & self._publishers:
-            self._replugged()
+            self._replaced()
         if self._was_published and not publishers:
-            self._gone()
+            self._lost()
             self._release_buffers()
         self._was_published = bool(publishers)
         if not publishers:
@@ -254,7 +254,7 @@ class Input:
         message_type = message_class(type_name)
         assert message_type is not None
         clock, put, meter = self._node.get_clock(), self._inbox.put, self._meter
-        losses, is_small = self._losses, not self._steady
+        losses, is_small = self._losses, not self._continuous
         wanted, reader, adapter = self._wanted, self._reader, adapter_for(type_name, self.name)
 
         def receive(message: Any, info: Any) -> None:
@@ -269,25 +269,25 @@ class Input:
             if wanted(message) and reader.wants(adapter, topic, message, arrival):
                 put(self.name, (adapter, message, arrival), now, size)
 
-        self._asked = self._fitting(topic)
+        self._requested = self._fitting(topic)
         self._subscription = self._node.subscribe_to(
             message_type,
             topic,
-            receive if TELLS_INFO else lambda m: receive(m, {}),
-            self._asked,
+            receive if HAS_MESSAGE_INFO else lambda m: receive(m, {}),
+            self._requested,
             self._matched,
-            informed=TELLS_INFO,
+            informed=HAS_MESSAGE_INFO,
         )
-        self._current = (topic, type_name)  # not before: what failed is tried again
+        self._current = (topic, type_name)  # only now, so that a failed subscription is tried again
 
     def close(self) -> None:
-        """Stop listening."""
+        """Destroy the subscription."""
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
         self._subscription = self._current = None
 
     def status(self, now: int) -> DiagnosticStatus:
-        """Rate, queue, drops; warns when it died or sends what cannot be used."""
+        """Return rate, queue and drops; warn of a silent driver and of unusable messages."""
         topic = self._node.resolve_topic_name(
             self._current[0] if self._current else self._topics[0]
         )
@@ -297,24 +297,24 @@ class Input:
         if self._unusable:
             problems.append(diagnostics.error(self._unusable))
         dead_after = self._node.parameters["dead_after"]
-        if self._steady and silence is not None and silence > dead_after:
-            text = f"nothing on {topic} for {silence:.0f} s (rate 0): is its driver running? "
-            problems.append(diagnostics.warning(text + "The other inputs carry on"))
-        elif self._steady and silence is None and (waited := self._waited(now)) > dead_after:
+        if self._continuous and silence is not None and silence > dead_after:
+            text = f"no message on {topic} for {silence:.0f} s (rate 0): is its driver running? "
+            problems.append(diagnostics.warning(text + "The other inputs still work"))
+        elif self._continuous and silence is None and (waited := self._waited(now)) > dead_after:
             text = (
-                f"{topic} has a publisher, and no message has arrived for {waited:.0f} s: is the "
+                f"{topic} has a publisher, but no message was received for {waited:.0f} s: is the "
                 "device switched on, and does its driver run as the same user? "
-                "(docs/how-to/no_estimates.md) The other inputs carry on"
+                "(docs/how-to/no_estimates.md) The other inputs still work"
             )
             problems.append(diagnostics.warning(text))
-        elif not self._steady and self._had_publisher and not publishers:
-            problems.append(diagnostics.warning(f"the publisher of {topic} is gone"))
+        elif not self._continuous and self._had_publisher and not publishers:
+            problems.append(diagnostics.warning(f"the publisher of {topic} has ended"))
         self._had_publisher = self._had_publisher or publishers > 0
         if new := self.bad - self._bad_before:
-            problems.append(diagnostics.warning(f"{new} unusable messages, see the log"))
+            problems.append(diagnostics.warning(f"{new} unusable messages; see the log"))
         self._bad_before = self.bad
         received, dropped = self._meter.count, self._inbox.dropped(self.name)
-        lost = max(0, self._losses.count - self._node.undecodable[topic])  # their numbers are gaps
+        lost = max(0, self._losses.count - self._node.undecodable[topic])  # they count as gaps
         problems += self._lossiness.problems(received, dropped, lost, now)
         values = {
             "topic": topic,
@@ -334,13 +334,13 @@ class Input:
         return diagnostics.status(self.name, values, problems, fine)
 
     def _waited(self, now: int) -> float:
-        """s since there is a publisher."""
+        """Return the time since there is a publisher (s)."""
         return 0.0 if self._published_since is None else (now - self._published_since) / NS
 
 
 def _conflict(info: Any) -> str:
     """Describe how the fields of a publisher's type differ from the installed type; "": equal."""
-    theirs = str(getattr(info, "topic_type_hash", ""))  # not known before Iron
+    theirs = str(getattr(info, "topic_type_hash", ""))  # unknown before Iron
     ours = type_hash(info.topic_type)
     differs = theirs.startswith("RIHS01_") and bool(ours) and theirs != ours
     return f"{theirs} there, {ours} here" if differs else ""

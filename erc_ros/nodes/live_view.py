@@ -1,4 +1,4 @@
-"""What the robot understands, to look at: the camera's images with names, and markers at faces.
+"""Visualization: camera images annotated with emotions, and markers at faces.
 
 An image is drawn only while it has a subscriber and `recording_allowed` is true.
 """
@@ -32,21 +32,21 @@ from erc_ros.values.nanoseconds import NS
 from erc_ros.values.why import brief, indicated, why_of_message
 
 MARKERS, MARKER = "visualization_msgs/msg/MarkerArray", "visualization_msgs/msg/Marker"
-PICTURE_QOS = QoSProfile(depth=2, reliability=QoSReliabilityPolicy.RELIABLE)
+IMAGE_QOS = QoSProfile(depth=2, reliability=QoSReliabilityPolicy.RELIABLE)
 ESTIMATE_QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
 SHOWN_FOR = 10 * NS  # an older estimate is not shown
-WHY_LETTERS = 110  # of a line
-MOST_PEOPLE = 16  # whose last estimate is shown
-BOX_SHOWN_FOR = NS  # where a face was last seen
+WHY_LETTERS = 110  # maximum length of a line
+MAX_PEOPLE = 16  # whose last estimate is shown
+BOX_SHOWN_FOR = NS  # an older box of a face is not drawn
 UNPLEASANT, PLEASANT = (60, 60, 230), (80, 200, 80)  # BGR
 GRAY = (190, 190, 190)
 
 
 @dataclass(frozen=True, slots=True)
-class Felt:
+class ShownEstimate:
     """The last estimate of a person.
 
-    came: ns on the monotonic clock. why: lines that say what it is based on.
+    arrived: ns on the monotonic clock. why: lines that explain the estimate.
     """
 
     who: str
@@ -54,17 +54,17 @@ class Felt:
     label: str
     confidence: float
     valence: float
-    came: int
+    arrived: int
     why: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
-        """What is written for it; OpenCV's letters are ASCII."""
+        """The text that is drawn, in ASCII for OpenCV."""
         return f"{_ascii(self.who, 30)}: {self.label or 'unknown'} {self.confidence:.0%}"
 
     @property
     def color(self) -> tuple[int, int, int]:
-        """BGR, from unpleasant to pleasant."""
+        """BGR color, from unpleasant to pleasant."""
         share = (max(-1.0, min(1.0, self.valence)) + 1) / 2
         pairs = zip(UNPLEASANT, PLEASANT, strict=True)
         b, g, r = (round(a + share * (z - a)) for a, z in pairs)
@@ -72,12 +72,12 @@ class Felt:
 
 
 def draw(
-    picture: NDArray[np.uint8], faces: Iterable[FaceObservation], felt: Sequence[Felt]
+    image: NDArray[np.uint8], faces: Iterable[FaceObservation], shown: Sequence[ShownEstimate]
 ) -> NDArray[np.uint8]:
-    """(H, W, 3) BGR with boxes of faces and the last estimate of each person."""
-    drawn: NDArray[np.uint8] = np.array(picture)
-    scale = max(0.4, picture.shape[1] / 1280)
-    by_face = {one.face_id: one for one in felt if one.face_id}
+    """Return (H, W, 3) BGR with boxes of faces and the last estimate of each person."""
+    drawn: NDArray[np.uint8] = np.array(image)
+    scale = max(0.4, image.shape[1] / 1280)
+    by_face = {one.face_id: one for one in shown if one.face_id}
     for face in faces:
         one, box = by_face.get(face.track_id), face.box
         color = one.color if one else GRAY
@@ -86,8 +86,8 @@ def draw(
         text = one.text if one else face.track_id
         _write(drawn, text, (box.x, max(12, box.y - 6)), scale, color)
     line = round(36 * scale)
-    bottom = picture.shape[0] - line // 2
-    for one in reversed(felt):
+    bottom = image.shape[0] - line // 2
+    for one in reversed(shown):
         for text in reversed(one.why):  # below the estimate, smaller
             _write(drawn, _ascii(text, WHY_LETTERS), (8, bottom), 0.7 * scale, one.color)
             bottom -= round(0.7 * line)
@@ -96,26 +96,24 @@ def draw(
     return drawn
 
 
-def _ascii(text: str, most: int) -> str:
-    """As much of a text as is shown, in the letters that OpenCV draws."""
-    return text[:most].encode("ascii", "replace").decode()
+def _ascii(text: str, max_length: int) -> str:
+    """Truncate a text and replace the characters that OpenCV cannot draw."""
+    return text[:max_length].encode("ascii", "replace").decode()
 
 
 def _write(
-    picture: NDArray[np.uint8],
+    image: NDArray[np.uint8],
     text: str,
     place: tuple[int, int],
     scale: float,
     color: tuple[int, int, int],
 ) -> None:
     for shade, width in (((0, 0, 0), 3), (color, 1)):
-        cv2.putText(
-            picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, shade, width, cv2.LINE_AA
-        )
+        cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, shade, width, cv2.LINE_AA)
 
 
 def _why(message: EmotionEstimate) -> tuple[str, ...]:
-    """Lines that say what an estimate is based on."""
+    """Return lines that explain an estimate."""
     why = why_of_message(message)
     best = message.label
     if not best and len(message.labels) == len(message.probabilities) > 0:
@@ -134,61 +132,63 @@ class LiveView:
 
     def __init__(self, node: ManagedNode, humans: str) -> None:
         self._node = node
-        self._felt: OrderedDict[str, Felt] = OrderedDict()  # who -> the last of them
+        self._shown: OrderedDict[str, ShownEstimate] = OrderedDict()  # person -> last estimate
         self._faces = TrackedFaces(node, humans)
         self._regions = FaceRegions(node, humans)
-        self._pictures = node.create_publisher(Image, "image_emotions", PICTURE_QOS)
+        self._images = node.create_publisher(Image, "image_emotions", IMAGE_QOS)
         self._marker: Any = message_class(MARKER)
         kind = message_class(MARKERS)
         self._markers = None
         if kind is not None and self._marker is not None:
-            self._markers = node.create_publisher(kind, "emotion_markers", PICTURE_QOS)
+            self._markers = node.create_publisher(kind, "emotion_markers", IMAGE_QOS)
         self._kind: Any = kind
-        self._estimates = node.subscribe_to(EmotionEstimate, "emotions", self._hear, ESTIMATE_QOS)
+        self._subscription = node.subscribe_to(
+            EmotionEstimate, "emotions", self._receive, ESTIMATE_QOS
+        )
 
     def look(self) -> None:
         """Update which faces are tracked and, with a subscriber, where they are."""
         self._faces.look()
-        is_watched = self._pictures.get_subscription_count() > 0
-        self._regions.look(self._faces.ids[:MOST_PEOPLE] if is_watched else ())
+        is_watched = self._images.get_subscription_count() > 0
+        self._regions.look(self._faces.ids[:MAX_PEOPLE] if is_watched else ())
 
     def show(self, frame: Frame, faces: Iterable[FaceObservation]) -> None:
         """Publish an annotated camera image if it has a subscriber.
 
         Args:
-            faces: where our own detector saw them last; those of ROS4HRI are known here.
+            faces: the last detections of this package; those of ROS4HRI are known here.
         """
-        if not self._pictures.get_subscription_count():
+        if not self._images.get_subscription_count():
             return
         try:
-            picture = to_bgr(frame)
+            image = to_bgr(frame)
         except ImageError:
-            return  # told already by who searched it
-        height, width = picture.shape[:2]
+            return  # already reported by the face detection
+        height, width = image.shape[:2]
         near = [face for face in faces if abs(frame.stamp - face.stamp) <= BOX_SHOWN_FOR]
         near += self._regions.near(frame.stamp, BOX_SHOWN_FOR, width, height)
-        drawn = draw(picture, near, self._now())
+        drawn = draw(image, near, self._now())
         message = Image(height=height, width=width, encoding="bgr8", step=3 * width)
         message.header.stamp = to_time(frame.stamp)
         message.header.frame_id = frame.frame_id
         message.data = array("B", drawn.tobytes())
-        self._pictures.publish(message)
+        self._images.publish(message)
 
     def close(self) -> None:
-        """Take the topics away."""
+        """Destroy the topics."""
         self._faces.close()
         self._regions.close()
-        self._node.destroy_subscription(self._estimates)
-        self._node.destroy_publisher(self._pictures)
+        self._node.destroy_subscription(self._subscription)
+        self._node.destroy_publisher(self._images)
         if self._markers is not None:
             self._node.destroy_publisher(self._markers)
 
-    def _now(self) -> list[Felt]:
-        """What was felt of late, the latest last."""
+    def _now(self) -> list[ShownEstimate]:
+        """Return the recent estimates, the latest last."""
         now = time.monotonic_ns()
-        return [one for one in list(self._felt.values()) if now - one.came <= SHOWN_FOR]
+        return [one for one in list(self._shown.values()) if now - one.arrived <= SHOWN_FOR]
 
-    def _hear(self, message: EmotionEstimate) -> None:
+    def _receive(self, message: EmotionEstimate) -> None:
         who = message.person_id or message.face_id or f"speaker {message.speaker_id or '?'}"
         try:
             check_id("who", who)
@@ -196,7 +196,7 @@ class LiveView:
         except ValueError as error:
             self._node.complain("live view", str(error))
             return
-        felt = Felt(
+        shown = ShownEstimate(
             who,
             message.face_id,
             message.label,
@@ -205,23 +205,23 @@ class LiveView:
             time.monotonic_ns(),
             _why(message),
         )
-        self._felt.pop(who, None)
-        self._felt[who] = felt
-        if len(self._felt) > MOST_PEOPLE:
-            self._felt.popitem(last=False)
+        self._shown.pop(who, None)
+        self._shown[who] = shown
+        if len(self._shown) > MAX_PEOPLE:
+            self._shown.popitem(last=False)
         if self._markers is not None and message.face_id in self._faces.ids:
-            self._mark(message, felt)
+            self._mark(message, shown)
 
-    def _mark(self, message: EmotionEstimate, felt: Felt) -> None:
+    def _mark(self, message: EmotionEstimate, shown: ShownEstimate) -> None:
         assert self._markers is not None
-        marker = self._marker(ns="emotions", type=self._marker.TEXT_VIEW_FACING, text=felt.text)
+        marker = self._marker(ns="emotions", type=self._marker.TEXT_VIEW_FACING, text=shown.text)
         marker.header.stamp = message.header.stamp
-        marker.header.frame_id = f"face_{felt.face_id}"
-        marker.id = zlib.crc32(felt.face_id.encode()) % 2**31
+        marker.header.frame_id = f"face_{shown.face_id}"
+        marker.id = zlib.crc32(shown.face_id.encode()) % 2**31
         marker.pose.position.y = -0.2  # above the face: y is down in an optical frame
         marker.pose.orientation.w = 1.0
         marker.scale.z = 0.08  # m, height of a letter
-        blue, green, red = felt.color
+        blue, green, red = shown.color
         marker.color.r, marker.color.g, marker.color.b = red / 255, green / 255, blue / 255
         marker.color.a = 1.0
         marker.lifetime.sec = SHOWN_FOR // NS

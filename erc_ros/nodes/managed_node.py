@@ -1,4 +1,4 @@
-"""What both nodes have in common: lifecycle, parameters, autostart, diagnostics, QoS complaints."""
+"""Base class of both nodes: lifecycle, parameters, autostart, diagnostics, QoS warnings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from erc_ros.nodes.decoding import DecodingGuard
 from erc_ros.nodes.diagnostics import Growth
 from erc_ros.nodes.event_log import EventLog, Field
 from erc_ros.nodes.inbox import Item
-from erc_ros.nodes.memory import give_memory_back
+from erc_ros.nodes.memory import trim_heap
 from erc_ros.nodes.parameters import NodeParameters
 from erc_ros.values.deployment import UNSET, DeploymentConfig
 from erc_ros.values.errors import safe_message
@@ -40,18 +40,18 @@ except ImportError:  # Humble
     from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
 
 RCLError = rclpy_implementation.RCLError
-SHOWN_TOPICS = 3  # in a diagnosis
+SHOWN_TOPICS = 3  # in a diagnostic message
 REPORT_PERIOD = 1.0  # s between two diagnostics
 
 
 class ManagedNode(LifecycleNode, ABC):
-    """A lifecycle node with one worker behind it. A subclass says what the transitions do.
+    """A lifecycle node with one worker thread. Subclasses implement the transitions.
 
     Args:
         kind: name of the node (`parameters.NODES`).
-        defaults: other parameter defaults than the config's.
-        consent: of another node of this process; None: this node makes its own.
-        opt_outs: the same.
+        defaults: parameter defaults that replace those of the config.
+        consent: consent of another node of this process; None: the node creates its own.
+        opt_outs: likewise.
         shared: parameters of robot-wide sections, see `NodeParameters`.
         options: passed on to LifecycleNode (namespace, context, parameter_overrides, ...).
     """
@@ -69,7 +69,7 @@ class ManagedNode(LifecycleNode, ABC):
         self._refuse_invalid_transitions()
         self.configured = False
         self.active = False
-        self.ending = False  # set when the process ends: what was loaded is not activated any more
+        self.ending = False  # set when the process ends: the node is not activated after loading
         self._finalized = False
         self._problem = ""
         self.undecodable: Counter[str] = Counter()  # topic -> messages
@@ -78,7 +78,7 @@ class ManagedNode(LifecycleNode, ABC):
         self.parameters = NodeParameters(self, kind, lambda: self.configured, defaults, shared)
         # These timers measure real time, also while a simulated clock is stopped.
         self.steady = Clock(clock_type=ClockType.STEADY_TIME)
-        # For the whole life of the node: a transition must not forget what was not allowed.
+        # Created once per node, so that no transition forgets that content is not allowed.
         self.events = EventLog(
             self.parameters["event_log"], kind, lambda text: self.complain("event_log", text)
         )
@@ -97,45 +97,45 @@ class ManagedNode(LifecycleNode, ABC):
             callback_group=MutuallyExclusiveCallbackGroup(),
         )
         self._start_timer = (
-            self.create_timer(0.0, self._start_by_itself, clock=self.steady)
+            self.create_timer(0.0, self._autostart, clock=self.steady)
             if self.parameters["autostart"]
             else None
         )
 
-    # What a subclass does -------------------------------------------------------------------
+    # Implemented by subclasses ----------------------------------------------------------------
 
     @abstractmethod
     def load(self) -> None:
-        """Make everything that is needed; an exception is the reason of a failed configure."""
+        """Load models and create publishers; an exception makes `configure` fail."""
 
     @abstractmethod
     def start(self) -> None:
-        """Begin to listen and to work."""
+        """Subscribe and start the worker."""
 
     @abstractmethod
     def stop(self) -> None:
-        """Stop listening, finish what waits. May be called when nothing was started."""
+        """Unsubscribe and finish queued work. May be called if nothing was started."""
 
     @abstractmethod
     def release(self) -> None:
-        """Give back what load() made. May be called when nothing was loaded."""
+        """Release what `load` created. May be called if nothing was loaded."""
 
     @abstractmethod
     def statuses(self, now: int) -> list[DiagnosticStatus]:
-        """Diagnostics while configured; now: ns on the monotonic clock."""
+        """Return the diagnostics of a configured node; now: ns on the monotonic clock."""
 
     def event_fields(self) -> dict[str, Field]:
-        """What the events of activation and deactivation have: versions and counters."""
+        """Return the fields (versions, counters) of activation and deactivation events."""
         return {}
 
-    # Where it is used, and about whom nothing is inferred --------------------------------------
+    # Deployment and opt-outs --------------------------------------------------------------------
 
     @property
     def deployment(self) -> DeploymentConfig:
-        """Where the node is used, as the parameters say.
+        """The deployment of the node, from its parameters.
 
         Raises:
-            DeploymentError: use that is prohibited.
+            DeploymentError: this use is prohibited.
         """
         p = self.parameters
         return DeploymentConfig(p["deployment_context"], p["deployment_exception"], p["modalities"])
@@ -148,30 +148,30 @@ class ManagedNode(LifecycleNode, ABC):
             raise InvalidParameterValueException("opted_out", given, str(error)) from error
 
     def _opt_out(self, request: OptOut.Request, response: OptOut.Response) -> OptOut.Response:
-        # In the callback: what waits in the queue is covered as well.
+        # In the callback, so that it also applies to queued input.
         try:
             self.opt_outs.change(request.id, request.opted_out)
         except OptOutError as error:
             response.success, response.message = False, str(error)
             return response
         self.events.write("opt_out", opted_out=request.opted_out, ids=len(self.opt_outs))
-        effect = "nothing is inferred about this person" if request.opted_out else "withdrawn"
-        response.success, response.message = True, f"{effect} from now on"
+        effect = "nothing is inferred about this person from now on"
+        response.success, response.message = True, effect if request.opted_out else "withdrawn"
         return response
 
     # Transitions ----------------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load, check and warm up what the parameters name.
+        """Load, check and warm up the models that the parameters name.
 
         Returns:
             SUCCESS: the node is inactive and ready.
-            FAILURE: something is missing or broken, the log and /diagnostics say what; the node
+            FAILURE: something is missing or broken, see the log and /diagnostics; the node
             stays unconfigured, and can be configured again after the parameters are corrected.
         """
         try:
             self.load()
-        except Exception as error:  # noqa: BLE001  (rclpy would swallow it without a word)
+        except Exception as error:  # noqa: BLE001  (rclpy would silently discard it)
             self.release()
             self._problem = f"cannot be configured: {error}"
             self.get_logger().error(self._problem)
@@ -189,7 +189,7 @@ class ManagedNode(LifecycleNode, ABC):
 
         Returns:
             SUCCESS: the node works.
-            FAILURE: it could not start, the log says why; the node stays inactive.
+            FAILURE: it could not start, see the log; the node stays inactive.
         """
         super().on_activate(state)  # publishers first, so that nothing is lost
         try:
@@ -212,16 +212,16 @@ class ManagedNode(LifecycleNode, ABC):
             opted_out=len(self.opt_outs),
             **self.event_fields(),
         )
-        # What was loaded stays: looking through it for garbage would take 30 ms every time.
+        # Loaded objects persist: collecting garbage among them would take 30 ms each time.
         gc.collect()
         gc.freeze()
         return TransitionCallbackReturn.SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Unsubscribe, finish and publish what was heard until now, stop the worker.
+        """Unsubscribe, finish and publish what was received until now, stop the worker.
 
         Returns:
-            SUCCESS, always: the node is inactive, what was loaded stays loaded.
+            SUCCESS, always: the node is inactive, the models stay loaded.
         """
         self.active = False
         self.stop()
@@ -230,7 +230,7 @@ class ManagedNode(LifecycleNode, ABC):
         return TransitionCallbackReturn.SUCCESS
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Release what was loaded: models, history, publishers.
+        """Release models, history and publishers.
 
         Returns:
             SUCCESS, always: the node is unconfigured, parameters can be set again.
@@ -238,8 +238,8 @@ class ManagedNode(LifecycleNode, ABC):
         self.configured = False
         self.release()
         gc.unfreeze()
-        gc.collect()  # of the objects that were frozen: their cycles hold models and messages
-        give_memory_back()
+        gc.collect()  # cycles among the frozen objects hold models and messages
+        trim_heap()
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -266,9 +266,9 @@ class ManagedNode(LifecycleNode, ABC):
         return TransitionCallbackReturn.SUCCESS
 
     def _refuse_invalid_transitions(self) -> None:
-        """Answer a transition that is not possible with "no success".
+        """Respond to an impossible transition with success = false.
 
-        Before rclpy 9 it raises in the service's callback and ends the process (rclpy #1209).
+        Before rclpy 9, the service's callback raises and ends the process (rclpy #1209).
         """
         service = self._service_change_state
         change = service.callback
@@ -284,15 +284,15 @@ class ManagedNode(LifecycleNode, ABC):
         service.callback = guarded
 
     def close(self) -> None:
-        """End from any state and leave the ROS graph."""
+        """Deactivate, clean up and destroy the node, from any state."""
         if self.active:
             self.trigger_deactivate()
         if self.configured:
             self.trigger_cleanup()
         self.destroy_node()
 
-    def _start_by_itself(self) -> None:
-        # As the first callback while spinning, like a request from outside.
+    def _autostart(self) -> None:
+        # The first callback while spinning, like an external request.
         assert self._start_timer is not None
         self._start_timer.cancel()
         if self.configured or self.active or self.ending:
@@ -304,7 +304,7 @@ class ManagedNode(LifecycleNode, ABC):
     # Topics ---------------------------------------------------------------------------------
 
     def publish_on(self, message_type: type, topic: str, qos: QoSProfile) -> Any:
-        """A lifecycle publisher whose QoS can be overridden by parameters."""
+        """Create a lifecycle publisher whose QoS can be overridden by parameters."""
         return self.create_lifecycle_publisher(
             message_type,
             topic,
@@ -324,12 +324,12 @@ class ManagedNode(LifecycleNode, ABC):
         matched: bool = False,
         informed: bool = False,
     ) -> Any:
-        """A subscription whose QoS can be overridden by parameters.
+        """Create a subscription whose QoS can be overridden by parameters.
 
-        informed: `receive` takes what rclpy tells about a message, too.
-
-        matched: `qos` was taken from the publishers, and may be another one next time. Then the
-        parameters are declared only where one was set: they keep the value of the first time.
+        Args:
+            matched: `qos` follows the publishers and may differ next time. Then the parameters,
+                which keep their first value, are declared only if one was set.
+            informed: `receive` also takes the message info of rclpy.
         """
         prefix = f"qos_overrides.{self.resolve_topic_name(topic)}.subscription."
         is_overridden = any(name.startswith(prefix) for name in self._parameter_overrides)
@@ -363,8 +363,8 @@ class ManagedNode(LifecycleNode, ABC):
         self.undecodable[topic] += 1
         self.complain(
             f"{topic} undecodable",
-            f"{topic}: a message could not be decoded as {message_type.__name__}: does its "
-            "publisher have the same definition of the type?",
+            f"{topic}: a message could not be decoded as {message_type.__name__}: check that its "
+            "publisher uses the same definition of the type",
         )
 
     def _incompatible(self, topic: str, side: str, event: Any) -> None:
@@ -373,29 +373,29 @@ class ManagedNode(LifecycleNode, ABC):
         other = "publisher" if side == "subscription" else "subscription"
         self.complain(
             resolved,
-            f"a {other} of {resolved} does not fit this node's QoS ({policy}), nothing comes "
-            f"through: change it there, or set this node's parameter "
+            f"a {other} of {resolved} is incompatible with this node's QoS ({policy}), so no "
+            f"message is transferred: change its QoS, or set this node's parameter "
             f"qos_overrides.{resolved}.{side}.{policy.lower()} before it is activated",
         )
 
-    # What went wrong ------------------------------------------------------------------------
+    # Problems -------------------------------------------------------------------------------
 
     def complain(self, about: str, text: str) -> None:
-        """Log a warning, unless there were enough of them about the same thing (`Complaints`)."""
+        """Log a warning at a limited rate (see `Complaints`)."""
         self.complaints.tell(about, text)
 
     def failed(self, item: Item, error: Exception) -> None:
-        """An input could not be handled: say so; the worker carries on."""
+        """Log that an input could not be handled; the worker continues."""
         self.complain(item.input, f"{item.input}: {safe_message(error)}")
 
     def waits_for_clock(self) -> bool:
-        """Is time simulated, and has no time been published yet, or by no publisher any more?"""
+        """Whether time is simulated, but /clock has no message or no publisher."""
         if not self.get_parameter("use_sim_time").value:
             return False
         return not self.get_clock().now().nanoseconds or not self.count_publishers("/clock")
 
     def _report(self) -> None:
-        name = self.get_fully_qualified_name().strip("/")  # two robots have two
+        name = self.get_fully_qualified_name().strip("/")  # two robots use different names
         statuses = self.statuses(time.monotonic_ns()) if self.configured else []
         state = "active" if self.active else "inactive" if self.configured else "unconfigured"
         state = "finalized" if self._finalized else state
@@ -416,7 +416,7 @@ class ManagedNode(LifecycleNode, ABC):
             "deployment_context": self.parameters["deployment_context"],
             "opted_out": len(self.opt_outs),
             "undecodable": undecodable,
-            "not_logged": self.complaints.left_out,
+            "not_logged": self.complaints.skipped,
             "recording_allowed": self.consent.allowed,
         }
         statuses.insert(0, diagnostics.status("state", values, problems, fine=state))

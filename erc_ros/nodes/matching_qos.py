@@ -1,4 +1,4 @@
-"""QoS that fits what publishers offer: what they keep for late subscribers is asked for."""
+"""QoS of subscriptions that matches what the publishers offer."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ LATCHED, VOLATILE = QoSDurabilityPolicy.TRANSIENT_LOCAL, QoSDurabilityPolicy.VOL
 
 
 def matching(wanted: QoSProfile, publishers: Iterable[Any]) -> QoSProfile:
-    """`wanted`, reliable (if it is) and for late subscribers only where all publishers offer that.
+    """Return `wanted`, reliable and transient local only as far as all publishers offer it.
 
-    publishers: what `get_publishers_info_by_topic` tells; none: what fits any that may come.
+    publishers: result of `get_publishers_info_by_topic`; if empty, any publisher is compatible.
     """
     offered = [info.qos_profile for info in publishers]
     qos_profile = copy(wanted)
@@ -35,9 +35,9 @@ def matching(wanted: QoSProfile, publishers: Iterable[Any]) -> QoSProfile:
 
 
 class MatchingSubscription:
-    """A subscription with the QoS of its publishers; call `look` now and then.
+    """A subscription with the QoS of its publishers; call `look` periodically.
 
-    Nothing is subscribed before there is a publisher: only then is its QoS known.
+    It is created when there is a publisher, as the QoS is unknown before.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class MatchingSubscription:
         self._subscription: Any = None
 
     def look(self) -> bool:
-        """Subscribe, again where the QoS changed; return whether there is a publisher."""
+        """Subscribe, again if the QoS changed; return whether there is a publisher."""
         publishers = self._node.get_publishers_info_by_topic(
             self._node.resolve_topic_name(self._topic)
         )
@@ -70,7 +70,7 @@ class MatchingSubscription:
         return True
 
     def close(self) -> None:
-        """Stop listening."""
+        """Destroy the subscription."""
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
         self._subscription = self._current = None

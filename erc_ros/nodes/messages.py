@@ -1,4 +1,4 @@
-"""Between the core's values and erc_msgs (and hri_msgs/Expression)."""
+"""Conversion between the core's values and erc_msgs (and hri_msgs/Expression)."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import SAMPLE_RATE, FaceCrop, Utterance
 
-# The constants of hri_msgs/Expression. A receiver that knows these only forgets what it knew when
-# another comes.
+# The constants of hri_msgs/Expression. A receiver that supports only these discards its last
+# expression when it receives another value.
 EXPRESSIONS = frozenset(
     [
         "neutral",
@@ -68,7 +68,7 @@ EXPRESSIONS = frozenset(
         "excited",
     ]
 )
-# What it calls the labels of corpora.
+# Labels of corpora -> constants of hri_msgs/Expression.
 EXPRESSION_OF = {
     "anger": "angry",
     "angry": "angry",
@@ -90,18 +90,18 @@ EXPRESSION_OF = {
 
 
 def to_time(stamp: int) -> Time:
-    """ns -> builtin_interfaces/Time; clipped to what that can hold (the year 2038)."""
+    """Convert ns to builtin_interfaces/Time, clipped to its range (the year 2038)."""
     sec, nanosec = divmod(stamp, NS)
     return Time(sec=max(-(2**31), min(2**31 - 1, sec)), nanosec=nanosec)
 
 
 def from_time(time: Time) -> int:
-    """builtin_interfaces/Time -> ns."""
+    """Convert builtin_interfaces/Time to ns."""
     return int(time.sec) * NS + int(time.nanosec)
 
 
 def _with_times(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of `message_fields` as a message takes them."""
+    """Convert the fields of `message_fields` to those of a message."""
     times = {"start": to_time(fields["start"]), "end": to_time(fields["end"])}
     return {**fields, **times, "text": fields["text"][:TEXT]}
 
@@ -112,7 +112,7 @@ def utterance_message(
     """Return the message of an utterance.
 
     Args:
-        text, media: whether they are in the message.
+        text, media: whether the message contains them.
     """
     fields = _with_times(utterance_fields(utterance, text))
     message = UtteranceMessage(sequence=sequence, **fields)
@@ -145,15 +145,15 @@ def speaker_correction_message(
 
 
 def speaker_correction_value(message: SpeakerCorrection) -> SpeakerCorrected:
-    """The correction of a message.
+    """Return the correction of a message.
 
     Raises:
-        UnusableMessageError: an id or the list of utterances is longer than any that is sent.
+        UnusableMessageError: an id or the list of utterances exceeds its bound.
     """
     if len(message.utterance_ids) > CORRECTED_UTTERANCES:
         raise UnusableMessageError(
             f"a speaker correction names {len(message.utterance_ids)} utterances, "
-            f"at most {CORRECTED_UTTERANCES} are read"
+            f"at most {CORRECTED_UTTERANCES} are allowed"
         )
     ids = (message.conversation_id, message.old_speaker_id, message.new_speaker_id)
     for text in (*ids, *message.utterance_ids):
@@ -169,10 +169,10 @@ def speaker_correction_value(message: SpeakerCorrection) -> SpeakerCorrected:
 
 
 def _face_message(face: FaceCrop) -> CompressedImage:
-    # PNG is lossless: both ways of running the nodes see the same pixels.
-    done, png = cv2.imencode(".png", face.pixels, (cv2.IMWRITE_PNG_COMPRESSION, 1))
-    if not done:
-        raise ErcValueError(f"a face crop of shape {face.pixels.shape} cannot be encoded")
+    # PNG is lossless, so that one process and two processes use the same pixels.
+    is_encoded, png = cv2.imencode(".png", face.pixels, (cv2.IMWRITE_PNG_COMPRESSION, 1))
+    if not is_encoded:
+        raise ErcValueError(f"a face crop of shape {face.pixels.shape} could not be encoded")
     message = CompressedImage(format="png", data=array("B", png.tobytes()))
     message.header.stamp = to_time(face.stamp)
     message.header.frame_id = face.frame_id
@@ -180,11 +180,12 @@ def _face_message(face: FaceCrop) -> CompressedImage:
 
 
 def utterance_value(message: UtteranceMessage) -> Utterance:
-    """The utterance of a message.
+    """Return the utterance of a message.
 
     Raises:
-        UnusableMessageError: no ids, another sample rate, an end before the start, a broken crop,
-            or more of anything than `values/bounds.py` lets in. Nothing is decoded before.
+        UnusableMessageError: an id is missing, the sample rate differs, the end is before the
+            start, a crop is damaged, or a bound of `values/bounds.py` is exceeded. The bounds are
+            checked before anything is decoded.
     """
     name = f"utterance {shown(message.utterance_id)} of {shown(message.conversation_id)}"
     _check_sizes(message, name)
@@ -219,7 +220,7 @@ def utterance_value(message: UtteranceMessage) -> Utterance:
 
 
 def _share(value: float) -> float:
-    """The value where it is in [0, 1], else NaN (unknown)."""
+    """Return the value if it is in [0, 1], else NaN (unknown)."""
     return value if 0.0 <= value <= 1.0 else math.nan
 
 
@@ -231,18 +232,18 @@ def _check_sizes(message: UtteranceMessage, name: str) -> None:
     check_id(f"{name}: frame_id", message.header.frame_id)
     for face in message.faces:
         check_id(f"{name}: frame_id of a face", face.header.frame_id)
-    for what, size, most in (
+    for quantity, size, limit in (
         ("characters of text", len(message.text), TEXT),
         ("characters of locale", len(message.locale), NAME),
         ("samples of audio", len(message.audio), UTTERANCE_SAMPLES),
         ("faces", len(message.faces), FACES),
     ):
-        if size > most:
-            raise UnusableMessageError(f"{name}: {size} {what}, at most {most} are read")
+        if size > limit:
+            raise UnusableMessageError(f"{name}: {size} {quantity}, at most {limit} are allowed")
 
 
 def _faces(messages: Sequence[CompressedImage], name: str) -> tuple[FaceCrop, ...]:
-    """The crops, of which all sizes are read from the headers before the first is decoded."""
+    """Decode the crops, after their sizes were checked in the headers."""
     frames = [
         Frame(from_time(face.header.stamp), face.format, 0, 0, 0, face.data, face.header.frame_id)
         for face in messages
@@ -251,24 +252,24 @@ def _faces(messages: Sequence[CompressedImage], name: str) -> tuple[FaceCrop, ..
         sizes = [image_size(frame) for frame in frames]
         if any(not 0 < side <= FACE_SIDE for size in sizes for side in size):
             raise UnusableMessageError(
-                f"{name}: face crops of {sizes[:3]} pixels, at most {FACE_SIDE} per side are read"
+                f"{name}: face crops of {sizes[:3]} pixels, at most {FACE_SIDE} per side allowed"
             )
         if sum(width * height for width, height in sizes) > FACE_PIXELS:
             raise UnusableMessageError(
-                f"{name}: {len(sizes)} face crops have more than {FACE_PIXELS} pixels in all"
+                f"{name}: {len(sizes)} face crops have more than {FACE_PIXELS} pixels in total"
             )
         return tuple(FaceCrop(frame.stamp, to_bgr(frame), frame.frame_id) for frame in frames)
     except ImageError as error:
-        raise UnusableMessageError(f"{name}: a face cannot be decoded: {error}") from error
+        raise UnusableMessageError(f"{name}: a face could not be decoded: {error}") from error
 
 
 def estimate_message(
     estimate: Estimate, bundle: Bundle, text: bool, sequence: int = 0
 ) -> EmotionEstimate:
-    """Return the message of an estimate, whose latency `add_latency` fills in.
+    """Return the message of an estimate; `add_latency` adds its latency.
 
     Args:
-        text: whether what was said is in the message.
+        text: whether the message contains the text.
     """
     utterance = estimate.utterance
     fields = _with_times(estimate_fields(estimate, bundle, text))
@@ -279,14 +280,14 @@ def estimate_message(
 
 
 def add_latency(message: EmotionEstimate, stages: Mapping[str, int], total: int) -> None:
-    """stages: name -> ns, in order; total: ns."""
+    """Set the latency of a message. stages: name -> ns, in order; total: ns."""
     message.latency_stages = list(stages)
     message.latency_ns = [max(0, int(duration)) for duration in stages.values()]
     message.latency_total_ns = max(0, total)
 
 
 def labels_message(bundle: Bundle) -> EmotionLabels:
-    """The label set of a bundle."""
+    """Return the message with the label set of a bundle."""
     return EmotionLabels(
         labels=list(bundle.labels),
         valence=[float(valence) for valence in bundle.anchors[:, 0]],
@@ -323,7 +324,7 @@ def states_message(
 
 
 def expression_message(message_type: Any, estimate: Estimate) -> Any:
-    """hri_msgs/Expression of an estimate; None where it has no name for the label."""
+    """Return hri_msgs/Expression of an estimate; None if it has no constant for the label."""
     name = EXPRESSION_OF.get(estimate.label, estimate.label)
     if name not in EXPRESSIONS:
         return None

@@ -1,7 +1,7 @@
-"""The nodes' parameters in ROS: declared from the configs, checked when they are set.
+"""The nodes' ROS parameters: declared from the configs and checked when they are set.
 
-`python -m erc_ros.nodes.parameters` prints the tables of the documentation; with `--write` it
-writes config/parameters.yaml, config/tuning.yaml and the page of the parameters.
+`python -m erc_ros.nodes.parameters` prints the tables of the documentation; `--write` writes
+config/parameters.yaml, config/tuning.yaml and the parameter reference of the documentation.
 """
 
 from __future__ import annotations
@@ -50,39 +50,39 @@ Made = TypeVar("Made", bound=FromParameters)
 
 
 def descriptor(entry: SettingEntry) -> ParameterDescriptor:
-    """What `ros2 param describe` shows."""
-    known = entry.setting
-    unit = f" ({known.unit})" if known.unit else ""
-    made = ParameterDescriptor(
+    """Return the descriptor that `ros2 param describe` shows."""
+    setting = entry.setting
+    unit = f" ({setting.unit})" if setting.unit else ""
+    description = ParameterDescriptor(
         name=entry.name,
         type=_TYPES[entry.kind],
-        description=known.description + unit,
-        read_only=known.changes == "start",
+        description=setting.description + unit,
+        read_only=setting.changes == "start",
     )
-    if known.choices:
-        made.additional_constraints = "one of " + ", ".join(known.choices)
-    if known.range is not None and entry.kind is int:
-        least, greatest = (int(bound) for bound in known.range)
-        made.integer_range = [IntegerRange(from_value=least, to_value=greatest)]
-    elif known.range is not None:
-        low, high = (float(bound) for bound in known.range)
-        made.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
-    return made
+    if setting.choices:
+        description.additional_constraints = "one of " + ", ".join(setting.choices)
+    if setting.range is not None and entry.kind is int:
+        first, last = (int(bound) for bound in setting.range)
+        description.integer_range = [IntegerRange(from_value=first, to_value=last)]
+    elif setting.range is not None:
+        low, high = (float(bound) for bound in setting.range)
+        description.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
+    return description
 
 
 class NodeParameters:
     """The declared parameters of one node, checked when set.
 
     Args:
-        node: declares them on this node.
-        kind: which of the two nodes (it may be renamed).
-        is_configured: parameters that are read at configure are refused while this is true.
-        defaults: other defaults than the config's, for an executable that differs.
-        shared: names that a robot-wide section (`/**`) of a parameter file gives to every node. An
-            unknown one is meant for another node, and logged instead of refused.
+        node: the node that declares them.
+        kind: which of the two nodes, regardless of its name.
+        is_configured: whether to refuse parameters that are read at configure.
+        defaults: defaults that replace those of the config, for an executable that differs.
+        shared: names that a robot-wide section (`/**`) of a parameter file sets on every node. An
+            unknown one may belong to another node: it is logged instead of refused.
 
     Raises:
-        InvalidParameterValueException: the command line, or a section that names this node, has a
+        InvalidParameterValueException: the command line, or a section that names this node, sets a
             parameter that does not exist; or a value is refused.
     """
 
@@ -96,48 +96,48 @@ class NodeParameters:
     ) -> None:
         self._node = node
         self._is_configured = is_configured
-        self._taken_over = ""  # the one that is set by `replace` just now
+        self._replaced = ""  # the parameter that `replace` sets at present
         self._is_declared = False
         self._entries = parameters(NODES[kind])
         settings = {entry.name: entry for entry in entries(NODES[kind])}
-        self._former: dict[str, Value] = {}  # given under names of the former release
+        self._former: dict[str, Value] = {}  # set under names of the former release
         others = []
         for name, given in node._parameter_overrides.items():
             entry = settings.get(current_name(name))
             reason = complaint(entry, given.value) if entry else unknown(name)
             if reason and entry is None and name in shared:
                 others.append(reason)
-            elif reason:  # before rclpy refuses it in other words, or ignores it
+            elif reason:  # before rclpy refuses it with another message, or ignores it
                 raise InvalidParameterValueException(name, given.value, reason)
             elif entry is not None and (advice := former_name(name)):
                 node.get_logger().warning(advice)
                 self._former[entry.name] = given.value
         if others:
             text = "; ".join(others[:_SHOWN]) + (" ..." if len(others) > _SHOWN else "")
-            node.get_logger().warning(f"ignored in a section for every node: {text}")
+            node.get_logger().warning(f"ignored in a section that applies to every node: {text}")
         # Registered before declaring, so that values from the command line are checked as well.
         node.add_on_set_parameters_callback(self._check)
         for entry in self._entries.values():
             default = {**(defaults or {}), **self._former}.get(entry.name, entry.default)
             node.declare_parameter(entry.name, default, descriptor(entry))
-        self._is_declared = True  # at start a wrong class leaves the node unconfigured, and says so
+        self._is_declared = True  # at start, a wrong class makes `configure` fail instead
 
     def __getitem__(self, name: str) -> Any:
         return self._node.get_parameter(name).value
 
     def replace(self, name: str, value: Value) -> None:
-        """Set one that is read at configure, for a node that has taken it over since."""
-        self._taken_over = name
+        """Set a parameter that is read at configure and whose new value is already in use."""
+        self._replaced = name
         try:
             self._node.set_parameters([Parameter(name, value=value)])
         finally:
-            self._taken_over = ""
+            self._replaced = ""
 
     def config(self, kind: type[Made]) -> Made:
-        """All of them as they are now.
+        """Return the config with the current values.
 
         Raises:
-            ValueError: values that do not go together.
+            ValueError: values are inconsistent.
         """
         return kind.from_parameters(
             {**self._former, **{name: self[name] for name in self._entries}}
@@ -147,9 +147,9 @@ class NodeParameters:
         for parameter in changes:
             entry = self._entries.get(parameter.name)
             if entry is None:
-                continue  # use_sim_time, qos_overrides, ...: not ours
+                continue  # use_sim_time, qos_overrides, ...: declared by rclpy
             reason = complaint(entry, parameter.value)
-            fixed = entry.setting.changes == "configure" and parameter.name != self._taken_over
+            fixed = entry.setting.changes == "configure" and parameter.name != self._replaced
             if not reason and fixed and self._is_configured():
                 reason = (
                     f"{entry.name} is read when the node is configured: "
@@ -163,7 +163,7 @@ class NodeParameters:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print or write what the configs say."""
+    """Print or write the parameter reference."""
     parser = argparse.ArgumentParser(description="The parameters of the nodes.")
     parser.add_argument("--write", action="store_true", help="write them into config and docs")
     if not parser.parse_args(argv).write:
@@ -179,7 +179,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def with_tables(text: str) -> str:
-    """A document in which each node's section (`### <node>`) holds its table and nothing else."""
+    """Replace the content of each node's section (`### <node>`) of a document by its table."""
     for node in NODES:
         heading = re.compile(rf"(^### {node}\n\n)\|.*?(?=^#|\Z)", re.MULTILINE | re.DOTALL)
         match = heading.search(text)

@@ -1,4 +1,4 @@
-"""`erc people`: who is sensed; enroll, opt out and forget people in the running nodes."""
+"""`erc people`: list, enroll, opt out and forget people in the running nodes."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from erc_ros.values.errors import ErcValueError
 from erc_ros.values.opt_outs import speaker_key
 
 NODES = ("utterance_node", "emotion_node")
-PATIENCE = 10.0  # s to wait for a node, and for its answer
+PATIENCE = 10.0  # s to wait for a node, and for its response
 
-# action -> the service of each node, and its request. One node suffices where both are one process
-# (opt_out), or where the other one has nothing of this person (forget_person).
+# action -> nodes, service, type and request. Success in one node suffices, as both may be one
+# process (opt_out), or the other one may have no data of this person (forget_person).
 _ACTIONS: dict[str, tuple[tuple[str, ...], str, Any, Callable[[argparse.Namespace], Any]]] = {
     "enrol": (
         NODES[:1],
@@ -47,13 +47,13 @@ _ACTIONS: dict[str, tuple[tuple[str, ...], str, Any, Callable[[argparse.Namespac
 
 
 def main(argv: Sequence[str]) -> int:
-    """List people, or change what the nodes know of one.
+    """List people, or change what the nodes store of a person.
 
     Returns:
-        0, or 1 if no node did it.
+        0, or 1 if no node succeeded.
 
     Raises:
-        ErcValueError: no node answers.
+        ErcValueError: no node responds.
     """
     options = _parser().parse_args(remove_ros_args(list(argv)))
     context = Context()
@@ -75,21 +75,21 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="erc people",
-        description="Who is sensed by the running nodes; enroll, opt out and forget people.",
-        epilog="`--ros-args --enclave /erc_ros_operator` calls the services with SROS2.",
+        description="List, enroll, opt out and forget people in the running nodes.",
+        epilog="With SROS2, add `--ros-args --enclave /erc_ros_operator`.",
     )
     parser.add_argument("--namespace", default="", help="namespace of the nodes")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    actions.add_parser("list", help="people who are sensed, with the ids for the other actions")
-    enrol = actions.add_parser("enrol", help="store the voice of a speaker: ask for consent first")
+    actions.add_parser("list", help="list sensed people, with the ids for the other actions")
+    enrol = actions.add_parser("enrol", help="store a speaker's voice: ask for consent first")
     enrol.add_argument("--speaker", metavar="CONVERSATION/SPEAKER", help="default: the last one")
     for action, text in (
-        ("opt-out", "infer nothing about a person until the nodes end"),
+        ("opt-out", "estimate nothing about a person until the nodes end"),
         ("opt-in", "withdraw an opt-out"),
         ("forget", "delete a stored voice and the state of a person"),
     ):
-        actions.add_parser(action, help=text).add_argument("id", help="as in `erc people list`")
-    enrol.add_argument("id", metavar="NAME", help="from now on the speaker's person_id")
+        actions.add_parser(action, help=text).add_argument("id", help="id from `erc people list`")
+    enrol.add_argument("id", metavar="NAME", help="person_id of the speaker from now on")
     return parser
 
 
@@ -113,7 +113,7 @@ def _call(node: Node, executor: BoundedExecutor, kind: Any, service: str, reques
     executor.spin_until_future_complete(future, PATIENCE)
     if not future.done():
         raise ErcValueError(
-            f"{node.resolve_service_name(service)} does not answer after {PATIENCE:.0f} s"
+            f"{node.resolve_service_name(service)} did not respond within {PATIENCE:.0f} s"
         )
     return future.result()
 
@@ -124,12 +124,12 @@ def _sensing(node: Node, executor: BoundedExecutor) -> Sensing:
     executor.spin_until_future_complete(future, PATIENCE)
     if not future.done():
         topic = node.resolve_topic_name(f"{NODES[0]}/sensing")
-        raise ErcValueError(f"nothing is published on {topic}: {_HINT}")
+        raise ErcValueError(f"no message on {topic}: {_HINT}")
     sensing: Sensing = future.result()
     return sensing
 
 
-_HINT = "are the nodes running, and is --namespace theirs?"
+_HINT = "check that the nodes are running and that --namespace matches"
 
 
 def _lines(sensing: Sensing) -> list[str]:

@@ -1,4 +1,4 @@
-"""The services by which voices are learned and forgotten; all of it runs in the node's worker."""
+"""Services that enroll and forget voices; they run in the node's worker."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class PeopleServices:
     """Offers `~/enrol` and `~/forget_person`.
 
     Args:
-        perception: of the active node.
-        file: where voices are kept, "" nowhere.
+        perception: the perception of the active node.
+        file: file in which voices are stored; "": none.
         consent: required for enrollment.
     """
 
@@ -35,15 +35,15 @@ class PeopleServices:
     def _enrol(self, request: Enrol.Request, response: Enrol.Response) -> str:
         if not self._consent.allowed:
             raise ErcValueError(
-                f"{TOPIC} is false, so no voice may be kept: publish true on it, then enroll"
+                f"{TOPIC} is false, so no voice may be stored: publish true on it, then enroll"
             )
         response.heard = self._perception().enrol(
             request.person_id, request.speaker_id, request.conversation_id
         )
         file = self._file()
-        where = f"kept in {file}" if file else "known until this node is cleaned up"
+        where = f"stored in {file}" if file else "kept until this node is cleaned up"
         return f"the voice is {where}, from {response.heard:.0f} s of speech"
 
     def _forget(self, request: ForgetPerson.Request, response: ForgetPerson.Response) -> str:
         self._perception().forget_person(request.person_id)
-        return "the voice is forgotten"
+        return "the voice was deleted"

@@ -1,4 +1,4 @@
-"""`erc security-policy`: the SROS2 policy of the nodes, with their topics as they are remapped.
+"""`erc security-policy`: print the SROS2 policy of the nodes with remapped topics.
 
 erc security-policy namespace:=robot1 image:=/camera/image_raw humans:=/humans > policy.xml
 ros2 security create_permission keys /erc_ros policy.xml
@@ -27,7 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="erc security-policy",
         description="Print the SROS2 policy of the nodes for these start arguments.",
     )
-    parser.add_argument("arguments", nargs="*", metavar="NAME:=VALUE", help="as of `erc run`")
+    parser.add_argument(
+        "arguments", nargs="*", metavar="NAME:=VALUE", help="start arguments of `erc run`"
+    )
     system = read_system()
     values = system.values(given_arguments(parser.parse_args(argv).arguments))
     print(policy(system, values))
@@ -35,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def policy(system: NodeProcesses, values: Mapping[str, str]) -> str:
-    """config/security/policy.xml with these values of the start arguments, as text."""
+    """Return config/security/policy.xml for these start arguments as text."""
     parser = ElementTree.XMLParser(target=ElementTree.TreeBuilder(insert_comments=True))
     root = ElementTree.parse(config_file("security/policy.xml"), parser).getroot()
     names = dict(system.remaps(values))

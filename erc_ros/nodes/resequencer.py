@@ -1,8 +1,8 @@
-"""Messages of several topics in the order in which their one publisher sent them.
+"""Restore the order in which one publisher sent the messages of several topics.
 
-Two topics have no common order: a correction of a speaker may overtake the utterance before it, or
-come after the one that follows. The publisher counts both together; here what comes too early waits
-for what is missing, and after `patience` it is taken to be lost.
+DDS does not order messages across topics: a speaker correction may arrive before the preceding
+utterance or after the following one. The publisher numbers both together; here a message that is
+early waits for the missing ones, which count as lost after `patience`.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
-WAITING = 256  # items at most; the oldest go first
+WAITING = 256  # maximum number of waiting items; beyond it, the oldest is passed on
 
 
 @dataclass(frozen=True, slots=True)
 class Order(Generic[Item]):
-    """State. Numbers are the publisher's, times ns on a monotonic clock.
+    """State. Numbers are those of the publisher, times in ns on a monotonic clock.
 
-    next: number that is due; 0: nothing was received yet, and 1 would be.
-    waiting: (number, when it came, item), by number.
-    lost: how many numbers were given up and have not come since.
+    next: next number; 0: nothing was received, and 1 is expected.
+    waiting: (number, arrival time, item), by number.
+    lost: how many numbers were given up and have not arrived since.
     missing: the latest of them.
     """
 
@@ -32,11 +32,11 @@ class Order(Generic[Item]):
 
 
 def step(order: Order[Item], number: int, item: Item, now: int) -> tuple[Order[Item], list[Item]]:
-    """An item came; what can be handed on.
+    """Add an item; return the items that can be passed on.
 
-    Number 0 is not counted and waits for nothing, nor does one that was given up. A number that
-    came before is of a publisher that restarted or of a second one: everything that waits goes
-    first, and its count is the one that is followed.
+    Unnumbered items (0) and items that were given up are passed on at once. A number that was
+    received before belongs to a restarted or a second publisher: all waiting items are passed on
+    first, then its numbers are followed.
     """
     if number <= 0:
         return order, [item]
@@ -53,19 +53,19 @@ def step(order: Order[Item], number: int, item: Item, now: int) -> tuple[Order[I
 
 
 def advance(order: Order[Item], now: int, patience: int) -> tuple[Order[Item], list[Item]]:
-    """Time has come to `now`: what has waited for `patience` (ns) waits no longer."""
-    overdue = [number for number, came, _ in order.waiting if now - came >= patience]
+    """Advance time to `now`: pass on items that have waited for `patience` (ns)."""
+    overdue = [number for number, arrived, _ in order.waiting if now - arrived >= patience]
     return _handed_on(order, max(overdue, default=order.next))
 
 
 def _handed_on(order: Order[Item], until: int) -> tuple[Order[Item], list[Item]]:
-    """What is in order, when everything before number `until` that is missing is given up."""
+    """Return the items in order after missing numbers before `until` are given up."""
     items: list[Item] = []
     waiting = list(order.waiting)
     missing = order.missing
     while waiting and (waiting[0][0] == max(1, order.next) or waiting[0][0] <= until):
         number, _, item = waiting.pop(0)
-        if order.next:  # what was sent before anybody listened is not lost
+        if order.next:  # messages sent before the subscription are not lost
             missing += tuple(range(max(order.next, number - WAITING), number))
             order = replace(order, lost=order.lost + number - order.next)
         order = replace(order, next=number + 1)
@@ -78,10 +78,10 @@ def _first(waiting: tuple[int, int, Item]) -> int:
 
 
 class Resequencer(Generic[Item]):
-    """The same with its state. Not thread-safe.
+    """`step` and `advance` with a state. Not thread-safe.
 
     Args:
-        patience: ns that an item waits for one that is missing.
+        patience: ns that an item waits for a missing one.
     """
 
     def __init__(self, patience: int) -> None:
@@ -90,12 +90,12 @@ class Resequencer(Generic[Item]):
 
     @property
     def lost(self) -> int:
-        """How many were given up."""
+        """The number of messages that were given up."""
         return self._order.lost
 
     @property
     def waits(self) -> bool:
-        """Is anything kept?"""
+        """Whether items are waiting."""
         return bool(self._order.waiting)
 
     def feed(self, number: int, item: Item, now: int) -> list[Item]:

@@ -1,4 +1,4 @@
-"""`erc run`: the same as `ros2 launch erc_ros emotion.launch.py`, where launch is not installed.
+"""`erc run`: replaces `ros2 launch erc_ros emotion.launch.py` if launch is not installed.
 
 Takes the same arguments in the same form, NAME:=VALUE, and ends with SIGINT or SIGTERM.
 """
@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from erc_ros.nodes.system import RESPAWN_DELAY, NodeProcesses, environment, read_system
 from erc_ros.values.errors import ErcValueError
 
-_PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
+_PR_SET_PDEATHSIG = 1  # constant of <sys/prctl.h>
 NEEDED = (
     "rclpy",
     "diagnostic_msgs",
@@ -33,14 +33,14 @@ PATIENCE = 10.0  # s for a node to end after SIGTERM
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run until a signal comes or a process ends.
+    """Run until a signal, or until a process ends.
 
     Returns:
-        0 after a signal, 1 where a process ended without one (and is not restarted), 2 for wrong
+        0 after a signal, 1 if a process ended without one (and is not restarted), 2 for wrong
         arguments.
 
     Raises:
-        ModuleNotFoundError: ROS 2 or the messages are not installed; the nodes would not start.
+        ModuleNotFoundError: ROS 2 or the messages are not installed.
     """
     system = read_system()
     args = _parser(system).parse_args(argv)
@@ -72,16 +72,16 @@ def _parser(system: NodeProcesses) -> argparse.ArgumentParser:
         epilog=f"arguments:\n{lines}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--seconds", type=float, help="end after this long")
+    parser.add_argument("--seconds", type=float, help="end after this time (s)")
     parser.add_argument("arguments", nargs="*", metavar="NAME:=VALUE")
     return parser
 
 
 def given_arguments(arguments: Sequence[str]) -> dict[str, str]:
-    """Values by name of NAME:=VALUE.
+    """Parse arguments of the form NAME:=VALUE.
 
     Raises:
-        ValueError: an argument has another form.
+        ValueError: an argument has a different form.
     """
     given = {}
     for argument in arguments:
@@ -93,7 +93,7 @@ def given_arguments(arguments: Sequence[str]) -> dict[str, str]:
 
 
 def command(system: NodeProcesses, executable: str, values: Mapping[str, str]) -> list[str]:
-    """The command line of one process, as launch would make it."""
+    """Return the command line of one process, as launch would create it."""
     line = [sys.executable, "-m", "erc_ros.nodes.executables", executable, "--ros-args"]
     if values["namespace"]:
         line += ["-r", f"__ns:=/{values['namespace'].strip('/')}"]
@@ -115,45 +115,45 @@ def _watch(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
 
-    def begin(line: list[str]) -> subprocess.Popen[bytes]:
+    def start(line: list[str]) -> subprocess.Popen[bytes]:
         parent = os.getpid()
-        # A session of their own, so that Ctrl-C reaches them once, through us, and in order.
+        # A separate session, so that only this process forwards Ctrl-C, once and in order.
         return subprocess.Popen(
             line, env=dict(variables), start_new_session=True, preexec_fn=_end_with(parent)
         )
 
-    processes = {name: begin(line) for name, line in commands.items()}
+    processes = {name: start(line) for name, line in commands.items()}
     end = time.monotonic() + seconds if seconds else float("inf")
     while not stop.wait(0.1) and time.monotonic() < end:
-        gone = [name for name, process in processes.items() if process.poll() is not None]
-        if gone and not (respawn and not stop.wait(RESPAWN_DELAY)):
+        ended = [name for name, process in processes.items() if process.poll() is not None]
+        if ended and not (respawn and not stop.wait(RESPAWN_DELAY)):
             break
-        for name in gone:
+        for name in ended:
             status = processes[name].returncode
-            print(f"erc run: {name} ended with status {status}: again", file=sys.stderr)
-            processes[name] = begin(commands[name])
-    ended = {n: p.returncode for n, p in processes.items() if p.poll() is not None}
+            print(f"erc run: {name} ended with status {status}: restarting", file=sys.stderr)
+            processes[name] = start(commands[name])
+    statuses = {n: p.returncode for n, p in processes.items() if p.poll() is not None}
     if respawn and stop.is_set():
-        ended = {}  # one of them was to be started again
+        statuses = {}  # a restart was pending
     for process in processes.values():
         _end(process)
-    for name, status in ended.items():
+    for name, status in statuses.items():
         print(f"erc run: {name} ended with status {status}", file=sys.stderr)
-    return 1 if ended else 0
+    return 1 if statuses else 0
 
 
 def _end_with(parent: int) -> Callable[[], None] | None:
-    """What a child does first: ask for SIGTERM at the end of its parent, however that comes."""
+    """Return a function for the child that requests SIGTERM when its parent ends."""
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None)  # loaded before the fork
 
-    def ask() -> None:
+    def request() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it has ended in between
+        if os.getppid() != parent:  # it ended before the request
             os._exit(1)
 
-    return ask
+    return request
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

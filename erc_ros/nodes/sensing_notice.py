@@ -1,4 +1,4 @@
-"""`~/sensing`: who is sensed, with which modalities, since when, and a notice for these people."""
+"""`~/sensing`: sensed people with modalities and start times, and a notice for them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from erc_ros.values.utterance import MODALITIES, Utterance
 if TYPE_CHECKING:
     from erc_ros.nodes.managed_node import ManagedNode
 
-MOST_PERSONS = 256  # beyond, who was not sensed for longest is removed
-FACE_GONE = seconds(10.0)  # a face that is not seen for this time is not there
+MAX_PERSONS = 256  # beyond it, the person whose last observation is oldest is removed
+FACE_GONE = seconds(10.0)  # after which an unseen face is removed
 
 
 @dataclass(frozen=True, slots=True)
 class SensedPerson:
-    """A person who is sensed. since, seen: ns, first and last."""
+    """A sensed person. since, seen: first and last observation (ns)."""
 
     since: int
     seen: int
@@ -38,11 +38,11 @@ class SensedPerson:
 
     @property
     def has_spoken(self) -> bool:
-        """Whether they are part of the conversation."""
+        """Whether the person has spoken in a conversation."""
         return bool(self.conversation_id)
 
     def is_same(self, other: SensedPerson) -> bool:
-        """Whether an id of both says so."""
+        """Whether both share an id."""
         pairs = (
             (self.person_id, other.person_id),
             (self.voice_id, other.voice_id),
@@ -52,7 +52,7 @@ class SensedPerson:
         return any(one and one == two for one, two in pairs)
 
     def merged(self, other: SensedPerson) -> SensedPerson:
-        """With what is known later."""
+        """Return the person, updated with a later observation."""
         return replace(
             other,
             since=min(self.since, other.since),
@@ -67,12 +67,12 @@ class SensedPerson:
 
 
 def with_person(persons: Sequence[SensedPerson], sensed: SensedPerson) -> tuple[SensedPerson, ...]:
-    """The persons, with another observation of one of them, or a new one; oldest first."""
+    """Add an observation of a known or new person; return the persons, oldest first."""
     same = [person for person in persons if person.is_same(sensed)]
     for person in same:
         sensed = person.merged(sensed)
     others = [person for person in persons if person not in same]
-    if len(others) >= MOST_PERSONS:
+    if len(others) >= MAX_PERSONS:
         others.remove(min(others, key=lambda person: person.seen))
     return tuple(sorted((*others, sensed), key=lambda person: person.since))
 
@@ -81,8 +81,8 @@ class SensingNotice:
     """Publishes `~/sensing` when it changes.
 
     Args:
-        context: the parameter `deployment_context`.
-        modalities: that are used.
+        context: value of the parameter `deployment_context`.
+        modalities: the modalities that are used.
     """
 
     def __init__(self, node: ManagedNode, context: str, modalities: Sequence[str]) -> None:
@@ -92,39 +92,39 @@ class SensingNotice:
         self._persons: tuple[SensedPerson, ...] = ()
         self._published: tuple[object, ...] = ()
 
-    def note_utterance(self, said: Utterance) -> None:
-        """A person spoke."""
-        content = (bool(said.text), bool(len(said.audio)), bool(said.faces))
+    def note_utterance(self, utterance: Utterance) -> None:
+        """Record the speaker of an utterance."""
+        content = (bool(utterance.text), bool(len(utterance.audio)), bool(utterance.faces))
         sensed = {n for n, has in zip(MODALITIES, content, strict=True) if has}
         if not sensed & set(self._modalities):
             return
         self._note(
             SensedPerson(
-                said.start,
-                said.end,
+                utterance.start,
+                utterance.end,
                 frozenset(sensed & set(self._modalities)),
-                said.person_id,
-                said.conversation_id,
-                said.speaker_id,
-                said.voice_id,
-                said.face_id,
+                utterance.person_id,
+                utterance.conversation_id,
+                utterance.speaker_id,
+                utterance.voice_id,
+                utterance.face_id,
             )
         )
 
     def note_face(self, face_id: str, stamp: int) -> None:
-        """A face was looked at."""
+        """Record a detected face."""
         self._note(SensedPerson(stamp, stamp, frozenset({"visual"}), face_id=face_id))
 
     def end_conversation(self) -> None:
-        """Who spoke is gone, unless they are seen."""
+        """Remove the speakers of the conversation."""
         self._persons = tuple(person for person in self._persons if not person.has_spoken)
 
     def clear(self) -> None:
-        """Who opted out has changed: people are noted again."""
+        """Remove all persons, as the opt-outs have changed."""
         self._persons = ()
 
     def publish(self, now: int, allowed: bool, opted_out: int, active: bool = True) -> None:
-        """Publish what has changed. now: ns. active: False: nothing is sensed any more."""
+        """Publish changes. now: ns. active: False if sensing has stopped."""
         self._persons = tuple(
             person
             for person in self._persons
@@ -152,7 +152,7 @@ class SensingNotice:
         self._persons = with_person(self._persons, sensed)
 
     def close(self) -> None:
-        """End the publisher."""
+        """Destroy the publisher."""
         self._node.destroy_lifecycle_publisher(self._publisher)
 
 
@@ -169,7 +169,7 @@ def _message(person: SensedPerson) -> SensedPersonMessage:
 
 
 def notices(modalities: Sequence[str]) -> Mapping[str, str]:
-    """Language -> what people are told where these modalities are used (config/notices.yaml)."""
+    """Return language -> notice for people sensed with these modalities (config/notices.yaml)."""
     content = yaml.safe_load(config_file("notices.yaml").read_text(encoding="utf-8"))
     return {
         language: entry["notice"].format(

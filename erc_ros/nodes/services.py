@@ -1,6 +1,7 @@
-"""Services that are there in every lifecycle state: an active node's worker answers, else why not.
+"""Services of a node in every lifecycle state; only an active node executes requests.
 
-Callbacks only enqueue: a call waits for its turn among the inputs, and the executor carries on.
+Callbacks only enqueue: the worker executes calls in order with the inputs, and the executor does
+not block.
 """
 
 from __future__ import annotations
@@ -20,38 +21,38 @@ if TYPE_CHECKING:
     from erc_ros.nodes.managed_node import ManagedNode
 
 CHANGING = (Enrol, ForgetPerson, SetBundle)
-INPUT = "service"  # of the inbox
-MOST_CALLS = 10  # that may wait
-MOST_TEXT = 4096  # characters of a text in a request: a path may be long
+INPUT = "service"  # queue of the inbox
+MAX_CALLS = 10  # queued requests
+MAX_TEXT = 4096  # characters of a text in a request: a path may be long
 
 Work = Callable[[Any, Any], str]
-"""Does what a request wants, fills the response, and returns its message.
+"""Executes a request, fills the response, and returns its message.
 
 Raises:
-    Exception: nothing was done; says why.
+    Exception: the request failed; the message of the exception is the reason.
 """
 
 
 @dataclass(frozen=True)
 class ServiceCall:
-    """Something for the worker to do; what became of it goes into the response."""
+    """A request for the worker, with the response that it fills."""
 
     work: Callable[[Any], str]
     response: Any
     done: Future[Any]
 
     def run(self) -> None:
-        """In the worker: do it, then send the response."""
+        """Execute the request in the worker, then send the response."""
         try:
             self.response.message = self.work(self.response)
             self.response.success = True
-        except Exception as error:  # noqa: BLE001  (the client must get an answer)
+        except Exception as error:  # noqa: BLE001  (the client must get a response)
             refuse(self.response, str(error) or type(error).__name__)
         self.done.set_result(self.response)
 
 
 def refuse(response: Any, reason: str) -> Any:
-    """The response, with why nothing was done."""
+    """Return the response of a failed request with its reason."""
     response.success, response.message = False, reason
     return response
 
@@ -60,17 +61,17 @@ class Services:
     """The services of a node.
 
     Args:
-        inbox: of the active node.
+        inbox: inbox of the active node.
     """
 
     def __init__(self, node: ManagedNode, inbox: Callable[[], Inbox | None]) -> None:
         self._node, self._inbox = node, inbox
         self._is_loading = False
-        # A group of their own: while an answer is awaited, the node's other callbacks go on.
+        # A separate group, so that other callbacks run while a response is awaited.
         self._group = ReentrantCallbackGroup()
 
     def offer(self, kind: Any, name: str, work: Work) -> None:
-        """A service; `work` runs in the worker."""
+        """Offer a service; `work` runs in the worker."""
 
         async def answer(request: Any, response: Any) -> Any:
             if reason := self._refusal(kind, request):
@@ -80,16 +81,16 @@ class Services:
         self._node.create_service(kind, name, answer, callback_group=self._group)
 
     def offer_loading(self, kind: Any, name: str, load: Callable[[Any], Any], work: Work) -> None:
-        """A service that takes long: `load(request)` runs in a thread of its own.
+        """Offer a slow service: `load(request)` runs in a separate thread.
 
-        What it returns goes to `work(loaded, response)` in the worker; it is closed where that
-        refuses it. One at a time.
+        Its result is passed to `work(loaded, response)` in the worker, and closed if `work` fails.
+        Only one request is loaded at a time.
         """
 
         async def answer(request: Any, response: Any) -> Any:
             reason = self._refusal(kind, request)
             if self._is_loading:
-                reason = reason or "something is being loaded already: try again"
+                reason = reason or f"{kind.__name__}: another request is loading: try again"
             if reason:
                 return refuse(response, reason)
             loaded: Future[Any] = Future(executor=self._node.executor)
@@ -119,7 +120,7 @@ class Services:
         return await done
 
     def _refusal(self, kind: Any, request: Any) -> str:
-        """Why nothing can be done now, "" if it can."""
+        """Return why a request is refused; "" if it is not."""
         if kind in CHANGING and not self._node.parameters["allow_changes"]:
             return (
                 f"{kind.__name__} changes models or persons: the parameter allow_changes is false"
@@ -130,10 +131,10 @@ class Services:
             return f"{self._node.get_fully_qualified_name()} is {state}: activate it first"
         for field in request.get_fields_and_field_types():
             value = getattr(request, field)
-            if isinstance(value, str) and len(value) > MOST_TEXT:
-                return f"{field} has {len(value)} characters, at most {MOST_TEXT} are read"
-        if inbox.depth(INPUT) >= MOST_CALLS:
-            return f"{MOST_CALLS} requests wait already: try again"
+            if isinstance(value, str) and len(value) > MAX_TEXT:
+                return f"{field} has {len(value)} characters, at most {MAX_TEXT} are allowed"
+        if inbox.depth(INPUT) >= MAX_CALLS:
+            return f"{MAX_CALLS} requests are already queued: try again"
         return ""
 
 

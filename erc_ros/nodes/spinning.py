@@ -1,4 +1,4 @@
-"""An executor in a thread of its own that always comes to an end."""
+"""An executor in a separate thread that always terminates."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from rclpy.task import Future
 class BoundedExecutor(SingleThreadedExecutor):
     """Skips messages and requests that exceed a bound of their type.
 
-    On Humble (and where ROS_PYTHON_CHECK_FIELDS is 1) rclpy checks bounded fields with assertions
-    while it takes a message. An assertion that fails would end the node; publishers in C++ do not
+    On Humble (and if ROS_PYTHON_CHECK_FIELDS is 1), rclpy checks bounded fields with assertions
+    while it takes a message. A failed assertion would end the node; publishers in C++ do not
     check the length of strings.
     """
 
@@ -30,23 +30,23 @@ class BoundedExecutor(SingleThreadedExecutor):
         try:
             return take(*arguments)
         except AssertionError:
-            return None  # as for a subscription that was destroyed meanwhile
+            return None  # as for a subscription that was destroyed during the take
         except RuntimeError as error:
-            if type(error) is not RuntimeError:  # rclpy's own errors are others
+            if type(error) is not RuntimeError:  # errors of rclpy are subclasses
                 raise
-            return None  # pybind11 says so when an assertion failed below it
+            return None  # raised by pybind11 after a failed assertion
 
 
 class Spinning:
     """Spins nodes until `stop`.
 
-    `Executor.spin` is not used: `Executor.shutdown`, called from another thread, takes nodes and
-    guard condition away, and if that happens after the executor looked whether it is shut down and
-    before it waits, nothing is left that could wake it. A future that is done ends the spinning
-    without that race; the executor is shut down after its thread has ended.
+    `Executor.spin` is not used: `Executor.shutdown`, called from another thread, removes the nodes
+    and the guard condition. If that happens after the executor checked for shutdown and before it
+    waits, nothing can wake it. A completed future ends the spinning without this race; the executor
+    is shut down after its thread has ended.
 
     Args:
-        ended: called in the thread at its very end.
+        ended: called last in the thread.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Spinning:
         try:
             self._executor.spin_until_future_complete(self._stop)
         except ExternalShutdownException:
-            pass  # the context was shut down: an end like any other
+            pass  # the context was shut down: a normal end
         except BaseException as error:  # noqa: BLE001  (reported when the thread is stopped)
             self.failure = error
         finally:

@@ -1,6 +1,6 @@
-"""What config/system.yaml says: which processes run, and what the start arguments mean.
+"""The contents of config/system.yaml: processes of each mode and start arguments.
 
-The launch file and `erc run` both ask here, so that they start the same system.
+The launch file and `erc run` both use it, so that they start the same system.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import yaml
 from erc_ros.resources import config_file
 from erc_ros.values.errors import ErcValueError
 
-RESPAWN_DELAY = 2.0  # s until a process that ended is started again, if it is
+RESPAWN_DELAY = 2.0  # s until a process that ended is restarted, with `respawn`
 NONE = "none"  # the value that switches off an argument with `can_be_none`
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
 
 class Used(str):
-    """The value of a launch configuration that an include of our launch file has used already.
+    """The value of a launch configuration that a former include of our launch file has used.
 
-    Launch leaves the arguments of an include set for everything that follows. A second include that
-    finds a marked value knows that it was not given to itself.
+    Launch keeps the arguments of an include for everything that follows. A second include ignores
+    a value that is marked by this class, as it was not passed to that include.
     """
 
     __slots__ = ()
@@ -34,10 +34,10 @@ class Used(str):
 
 @dataclass(frozen=True)
 class Argument:
-    """One start argument. remap / parameter: what it changes, "" for neither.
+    """One start argument. remap, parameter: the topic or parameter that it sets; "": none.
 
-    choices: the values it can have; (): any. can_be_none: `none` gives it an empty value, which
-    no command line of launch can express.
+    choices: allowed values; (): any. can_be_none: `none` represents an empty value, which a command
+    line of launch cannot express.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class NodeProcesses:
-    """modes: mode -> executables; arguments: name -> Argument.
+    """The system. modes: mode -> executables; arguments: name -> Argument.
 
     mode_parameters: mode -> parameter -> value as text.
     """
@@ -61,14 +61,14 @@ class NodeProcesses:
     mode_parameters: Mapping[str, Mapping[str, str]]
 
     def values(self, given: Mapping[str, str]) -> dict[str, str]:
-        """All arguments with their values; of choices in the spelling of system.yaml.
+        """Return all arguments with their values, choices in the spelling of system.yaml.
 
         Raises:
-            ValueError: an unknown argument, mode or choice; names what there is.
+            ValueError: an unknown argument, mode or choice; the message lists the known ones.
         """
         if unknown := sorted(set(given) - set(self.arguments)):
             raise ErcValueError(
-                f"unknown argument {unknown[0]!r}: there are {list(self.arguments)}"
+                f"unknown argument {unknown[0]!r}; known are {list(self.arguments)}"
             )
         values = {
             name: given.get(name, argument.default) for name, argument in self.arguments.items()
@@ -92,7 +92,7 @@ class NodeProcesses:
         return not choices or not value or value.lower() in choices
 
     def remaps(self, values: Mapping[str, str]) -> list[tuple[str, str]]:
-        """(topic of the nodes, topic instead)."""
+        """Return the remappings (topic of the nodes, new topic)."""
         return [
             (argument.remap, values[name])
             for name, argument in self.arguments.items()
@@ -100,7 +100,7 @@ class NodeProcesses:
         ]
 
     def parameters(self, values: Mapping[str, str]) -> dict[str, str]:
-        """parameter -> value as YAML, for every node (one that lacks it ignores it)."""
+        """Return parameter -> value as YAML; a node without the parameter ignores it."""
         return {
             argument.parameter: "''"
             if argument.can_be_none and values[name] == NONE
@@ -110,17 +110,17 @@ class NodeProcesses:
         }
 
     def parameter_options(self, values: Mapping[str, str]) -> list[str]:
-        """What follows --ros-args: the mode, the file, the arguments; the later goes over it.
+        """Return the options after --ros-args: mode, file, arguments; later ones override.
 
         Raises:
-            FileNotFoundError: there is no such params_file.
+            FileNotFoundError: the params_file does not exist.
         """
         options = []
         for name, value in self.mode_parameters.get(values["mode"], {}).items():
             options += ["-p", f"{name}:={value}"]
         if file := values["params_file"]:
             if not Path(file).is_file():
-                raise FileNotFoundError(f"params_file {file} does not exist, or is no file")
+                raise FileNotFoundError(f"params_file {file} does not exist or is not a file")
             options += ["--params-file", file]
         for name, value in self.parameters(values).items():
             options += ["-p", f"{name}:={value}"]
@@ -128,7 +128,7 @@ class NodeProcesses:
 
 
 def read_system() -> NodeProcesses:
-    """The system of config/system.yaml."""
+    """Read the system of config/system.yaml."""
     content = yaml.safe_load(config_file("system.yaml").read_text())
     arguments = {
         name: Argument(
@@ -147,10 +147,10 @@ def read_system() -> NodeProcesses:
 
 
 def mistyped(given: Iterable[str], known: Iterable[str]) -> dict[str, str]:
-    """Arguments that do not exist -> the existing one that may be meant.
+    """Return unknown argument -> the known one that was probably meant.
 
-    Launch hands over the arguments of other launch files, and its own (`ros_namespace`, ...), too:
-    only names that look like one of ours are returned.
+    Launch also passes the arguments of other launch files and its own (`ros_namespace`, ...), so
+    only names that are similar to a known one are returned.
     """
     known = list(known)
     others = [name for name in given if name not in known and not name.startswith("ros_")]
@@ -159,12 +159,12 @@ def mistyped(given: Iterable[str], known: Iterable[str]) -> dict[str, str]:
 
 
 def environment(fastdds_profile: str) -> dict[str, str]:
-    """Variables to add for the nodes' processes: the Fast DDS profile, unless one is set already.
+    """Return the environment variable for the Fast DDS profile, unless one is set already.
 
     fastdds_profile: a file, or the name of one in config/; "" or `none`: no profile.
 
     Raises:
-        FileNotFoundError: there is no such profile.
+        FileNotFoundError: the profile does not exist.
     """
     is_set = any(name in os.environ for name in PROFILE_VARIABLES)
     if fastdds_profile in ("", NONE) or is_set:
@@ -173,15 +173,15 @@ def environment(fastdds_profile: str) -> dict[str, str]:
     if not file.is_file() and file.name == fastdds_profile:
         file = config_file(fastdds_profile)
     if not file.is_file():
-        raise FileNotFoundError(f"there is no Fast DDS profile {fastdds_profile}")
+        raise FileNotFoundError(f"Fast DDS profile {fastdds_profile} does not exist")
     return {profile_variable(): str(file.resolve())}
 
 
 def profile_variable() -> str:
-    """The environment variable that this distribution's Fast DDS reads its profile from.
+    """Return the environment variable from which the installed Fast DDS reads its profile.
 
-    Fast DDS 3 (Kilted and later, ROS package `fastdds`) warns of the name that Fast DDS 2 (Humble
-    and Jazzy, ROS package `fastrtps`) needs.
+    Fast DDS 3 (Kilted and later, ROS package `fastdds`) warns about the variable that Fast DDS 2
+    (Humble and Jazzy, ROS package `fastrtps`) needs.
     """
     prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
     is_third = any(Path(prefix, "share", "fastdds").is_dir() for prefix in prefixes if prefix)

@@ -18,19 +18,19 @@ IDS_QOS = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE)
 
 
 def is_name(text: str) -> bool:
-    """Can it be an id of ROS4HRI, and so a part of a topic's name (REP-155)?"""
+    """Whether a text is a valid id of ROS4HRI, and so a part of topic names (REP-155)."""
     return len(text) <= ID and re.fullmatch(HUMAN_ID, text) is not None
 
 
 def usable(ids: Sequence[str]) -> list[str]:
-    """Those ids of a tracked list that can be part of a topic's name (REP-155), each once."""
+    """Return the valid ids of a tracked list (REP-155) without duplicates."""
     return list(dict.fromkeys(i for i in ids if is_name(i)))
 
 
 class TrackedFaces:
     """The faces in `faces/tracked`. Call `look` regularly.
 
-    ids: in the order of the list, () as long as nothing is known.
+    ids: the ids in the order of the list; () if unknown.
     """
 
     def __init__(self, node: ManagedNode, namespace: str) -> None:
@@ -40,21 +40,21 @@ class TrackedFaces:
         kind = message_class(IDS)
         if kind is not None and namespace:
             topic = f"{namespace}/faces/tracked"
-            self._subscription = MatchingSubscription(node, kind, topic, self._hear, IDS_QOS)
+            self._subscription = MatchingSubscription(node, kind, topic, self._receive, IDS_QOS)
 
     def look(self) -> None:
-        """Subscribe to the list; without a publisher no face is tracked."""
+        """Subscribe to the list; without a publisher, `ids` is empty."""
         if self._subscription is not None and not self._subscription.look():
             self.ids = ()
 
     def close(self) -> None:
-        """Stop listening."""
+        """Destroy the subscription."""
         if self._subscription is not None:
             self._subscription.close()
 
-    def _hear(self, message: Any) -> None:
+    def _receive(self, message: Any) -> None:
         self.ids = tuple(usable(message.ids))
         if bad := len(set(message.ids)) - len(self.ids):
             self._node.complain(
-                "faces/tracked", f"{bad} ids of tracked faces are no names (REP-155)"
+                "faces/tracked", f"{bad} ids of tracked faces are invalid (REP-155)"
             )

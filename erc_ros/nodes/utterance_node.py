@@ -1,4 +1,4 @@
-"""Sensors in, utterances out: the node around `Perception`."""
+"""The utterance node: wraps `Perception`; receives sensor data and publishes utterances."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ from erc_ros.values.nanoseconds import NS
 from erc_ros.values.transcript import Transcript
 from erc_ros.values.utterance import Utterance
 
-LOOK = 0.25  # s between two looks for publishers
-CLOCKS_APART = 5 * NS  # stamps this far from the node's clock are reported
+LOOK = 0.25  # s between two queries of the graph
+CLOCKS_APART = 5 * NS  # deviation of stamps from the node's clock that is reported
 CAMERA, ROBOT = ("image", "image/compressed"), ("robot_speaking",)
-# Images: best effort as in REP-2003, so that it fits every publisher. A lost chunk of audio is
-# heard: it gets a deep history, and is reliable where all its publishers are.
+# Images: best effort as in REP-2003, which is compatible with every publisher. Audio must not lose
+# chunks: it has a deep history, and is reliable if all its publishers are.
 IMAGE_QOS = QoSProfile(depth=5, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 AUDIO_QOS = QoSProfile(depth=100, reliability=QoSReliabilityPolicy.RELIABLE)
 TEXT_QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
@@ -77,14 +77,15 @@ def not_recorded(method: str, *arguments: object) -> None:
 
 
 class UtteranceNode(ManagedNode):
-    """Listens to camera, microphone and speech recognizer; each of them may be missing.
+    """Subscribes to camera, microphone and speech recognizer; each of them is optional.
 
     Args:
-        hand_over: takes the events for the emotion recognizer in memory; None: this is the only
-            node in its process.
+        hand_over: takes the events for the emotion recognizer in memory; None: the process has no
+            other node.
         record: called in the worker before each call of `Perception`, with the method's name and
-            its argument. The same calls of a `Pipeline` give what the nodes gave, bit by bit.
-        min_crop_size: pixels of a face crop that the models in this process expect; 0: unknown.
+            its arguments. The same calls of a `Pipeline` reproduce the nodes' output exactly.
+        min_crop_size: size of face crops (pixels) that the models of this process expect; 0:
+            unknown.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class UtteranceNode(ManagedNode):
         self._humans: Humans | None = None
         self._live: list[Any] = []  # timers of the active node
         self._counts: Counter[str] = Counter()
-        self._heard: dict[str, int] = {}
+        self._counters: dict[str, int] = {}
         self._clock_offset = 0
         super().__init__("utterance_node", defaults={"publish_media": hand_over is None}, **options)
         offers = services.Services(self, lambda: self._inbox)
@@ -122,8 +123,8 @@ class UtteranceNode(ManagedNode):
         period = self.parameters["provisional_period"]
         if period and self._hand_over is None and self.parameters["publish_media"]:
             raise ErcValueError(
-                f"provisional_period {period:g} would send all audio of an "
-                "utterance again with each of its drafts: run both nodes in one process "
+                f"provisional_period {period:g} would publish all audio of an "
+                "utterance again with each draft: run both nodes in one process "
                 "(mode:=single), or set it to 0"
             )
         perception = config.used_perception
@@ -138,9 +139,9 @@ class UtteranceNode(ManagedNode):
         if p["publish_voices"]:
             self._voices = Voices(self, p["humans_namespace"], p["publish_voice_audio"])
         names = (kind.__name__ for kind in STREAM_EVENTS)
-        self._heard = {**dict.fromkeys(names, 0), **self._perception.counters()}
+        self._counters = {**dict.fromkeys(names, 0), **self._perception.counters()}
         self._counts = Counter(utterances=0)
-        self._sequence = 0  # of the last message on `utterances` and `speaker_corrections`
+        self._sequence = 0  # number of the last message on `utterances` and `speaker_corrections`
         self._outputs = {
             "utterances": self.publish_on(UtteranceMessage, "utterances", TEXT_QOS),
             "corrections": self.publish_on(
@@ -158,12 +159,12 @@ class UtteranceNode(ManagedNode):
                 "speech": queues.speech_queue,
                 "robot_speaking": 100,
                 "robot_moving": 100,
-                "humans": 1000,  # small messages mostly, of a crowd at once; bounded in bytes, too
+                "humans": 1000,  # mostly small messages of many people; also bounded in bytes
                 "voice_sound": queues.audio_queue,
                 "microphone": 10,
                 "tick": 1,
                 "robot_gone": 2,
-                services.INPUT: services.MOST_CALLS,
+                services.INPUT: services.MAX_CALLS,
             },
             silent=frozenset({"tick", "microphone", "robot_gone", services.INPUT}),
         )
@@ -188,7 +189,7 @@ class UtteranceNode(ManagedNode):
                 AUDIO_QOS,
                 True,
                 matched=True,
-                replugged=lambda: inbox.put("microphone", MicrophoneReplaced()),
+                replaced=lambda: inbox.put("microphone", MicrophoneReplaced()),
             ),
             Input(self, inbox, reader, "audio_info", ("audio_info",), info, TEXT_QOS, False),
             Input(self, inbox, reader, "image", CAMERA, camera, IMAGE_QOS, True),
@@ -213,7 +214,7 @@ class UtteranceNode(ManagedNode):
                 TEXT_QOS,
                 False,
                 matched=True,
-                gone=self._robot_is_gone,
+                lost=self._robot_is_gone,
             ),
             Input(
                 self,
@@ -225,7 +226,7 @@ class UtteranceNode(ManagedNode):
                 TEXT_QOS,
                 False,
                 matched=True,
-                gone=self._motion_is_gone,
+                lost=self._motion_is_gone,
             ),
         ):
             self._inputs[source.name] = source
@@ -251,7 +252,7 @@ class UtteranceNode(ManagedNode):
         self._worker = self._humans = None
         self._inputs = {}
         if self._notice is not None:
-            self._tell_sensing(active=False)
+            self._publish_sensing(active=False)
 
     def release(self) -> None:
         if self._perception is not None:
@@ -272,7 +273,7 @@ class UtteranceNode(ManagedNode):
         self._inbox.put("tick", self.get_clock().now().nanoseconds)
 
     def _update_crop_size(self) -> None:
-        """Follow the parameter, and another bundle in this process."""
+        """Apply the parameter and the size that the current bundle expects."""
         size = max(self.parameters["face_crop_size"], self._min_crop_size())
         self._working().set_crop_size(size)
 
@@ -291,12 +292,12 @@ class UtteranceNode(ManagedNode):
             self._inbox.put("microphone", FormatExpected(expected))
 
     def _robot_is_gone(self) -> None:
-        """Accept speech again: the publisher that said the robot speaks has ended."""
+        """Accept speech again after the publisher of `robot_speaking` has ended."""
         now = self.get_clock().now().nanoseconds
         self._inbox.put("robot_gone", RobotSpeaking(now, False))
 
     def _motion_is_gone(self) -> None:
-        """The publisher that said the robot moves has ended."""
+        """Assume that the robot is still after the publisher of `robot_moving` has ended."""
         now = self.get_clock().now().nanoseconds
         self._inbox.put("robot_gone", RobotMoving(now, False))
 
@@ -305,12 +306,12 @@ class UtteranceNode(ManagedNode):
     def _handle(self, item: Item) -> None:
         taken = time.monotonic_ns()
         if item.input == "tick":
-            if item.value:  # a simulated clock that has not begun says 0
+            if item.value:  # a simulated clock is 0 before its first message
                 self._give(self._call("advance", item.value), item.arrived, taken)
                 if self._voices is not None:
                     self._voices.advance(*self._working().speaking(), item.value)
-                self._tell_sensing(item.value)
-            self._heard = {**self._heard, **self._working().counters()}
+                self._publish_sensing(item.value)
+            self._counters = {**self._counters, **self._working().counters()}
         elif item.input == services.INPUT:
             item.value.run()
         elif item.input in ("microphone", "robot_gone"):
@@ -326,12 +327,12 @@ class UtteranceNode(ManagedNode):
             if isinstance(value, Frame):
                 self._crop_faces(value, item.arrived, taken)
             self._give(self._call("feed", value), item.arrived, taken)
-            # After what it is for: drawing must not make an utterance wait.
+            # Last, as drawing must not delay an utterance.
             if self._view is not None and isinstance(value, Frame) and self.consent.allowed:
                 self._view.show(value, self._working().faces)
 
-    def _tell_sensing(self, now: int = 0, active: bool = True) -> None:
-        """Publish who is sensed, if it changed. now: ns; 0: the present."""
+    def _publish_sensing(self, now: int = 0, active: bool = True) -> None:
+        """Publish the sensed people if they changed. now: ns; 0: the current time."""
         notice, perception = self._notice, self._working()
         assert notice is not None
         if self._opt_outs_noticed != self.opt_outs.version:
@@ -347,7 +348,7 @@ class UtteranceNode(ManagedNode):
             self._notice.note_face(face_id, stamp)
 
     def event_fields(self) -> dict[str, Field]:
-        """How much was sensed."""
+        """Return the numbers of utterances and conversations."""
         counts = self._perception.counters() if self._perception is not None else {}
         names = {
             "utterances": "utterances",
@@ -357,7 +358,7 @@ class UtteranceNode(ManagedNode):
         return {name: counts.get(counter, 0) for name, counter in names.items()}
 
     def _crop_faces(self, frame: Frame, arrived: int, taken: int) -> None:
-        """Before the frame itself, so that our own detector rests."""
+        """Feed the crops of a frame before the frame, so that no other face detection runs."""
         humans = self._humans
         try:
             for face in humans.crops(frame) if humans is not None else ():
@@ -381,10 +382,10 @@ class UtteranceNode(ManagedNode):
         return events
 
     def _note_stamp(self, value: object, arrival: int) -> None:
-        """How far the clock of what came is from ours."""
+        """Measure the difference between the clock of the input and that of the node."""
         if isinstance(value, TrackedFace):
             value = value.frame
-        if not arrival:  # a simulated clock that has not begun
+        if not arrival:  # a simulated clock without a message
             return
         if isinstance(value, (AudioChunk, Frame, Transcript)) and value.stamp is not None:
             self._clock_offset = arrival - value.stamp
@@ -395,7 +396,7 @@ class UtteranceNode(ManagedNode):
         voices = self._voices
         named = events if voices is None else map(voices.named, events)
         numbered = [(event, self._number(event)) for event in named]
-        # First what another thread can begin with, then the messages, which take their time.
+        # First the events that start work in another thread, then the slower messages.
         for event, sequence in numbered:
             if self._hand_over is not None and isinstance(event, FOR_RECOGNITION):
                 self._hand_over(Handover(event, arrived, stages, sequence))
@@ -421,7 +422,7 @@ class UtteranceNode(ManagedNode):
                 self.complain(f"audio {name}", f"audio: {ADVICE[name]}, see /diagnostics")
 
     def _number(self, event: PerceptionEvent) -> int:
-        """Where its message stands among all of both topics; 0: it has none."""
+        """Return the number of an event's message, counted over both topics; 0: no message."""
         if not isinstance(event, (UtteranceEvent, TextCorrected, SpeakerCorrected)):
             return 0
         self._sequence += 1
@@ -435,7 +436,7 @@ class UtteranceNode(ManagedNode):
         self._outputs["utterances"].publish(utterance_message(utterance, text, media, sequence))
 
     def _finish(self) -> None:
-        """The last thing before the worker ends: nothing that was said is lost."""
+        """Publish pending utterances before the worker ends."""
         now = time.monotonic_ns()
         self._give(self._call("flush"), now, now)
 
@@ -444,7 +445,7 @@ class UtteranceNode(ManagedNode):
         self._refuse(item.input, safe_message(error))
 
     def _refuse(self, source: str, reason: str) -> None:
-        """Count what cannot be used with its input, and say why."""
+        """Count an unusable message of an input and log the reason."""
         if source in self._inputs:
             self._inputs[source].bad += 1
         if source in ("humans", "voice_sound") and self._humans is not None:
@@ -464,19 +465,19 @@ class UtteranceNode(ManagedNode):
         topic = self.resolve_topic_name("utterances")
         if (others := self.count_publishers(topic) - 1) > 0:
             text = (
-                f"other nodes publish on {topic} ({others}): subscribers take all for one "
-                "conversation. Remap it, or give each robot a namespace"
+                f"{others} other nodes publish on {topic}, so that subscribers merge all "
+                "conversations into one. Remap it, or give each robot a namespace"
             )
             problems.append(diagnostics.warning(text))
         if abs(self._clock_offset) > CLOCKS_APART:
             side = "behind" if self._clock_offset > 0 else "ahead of"
             text = (
                 f"stamps are {abs(self._clock_offset) / NS:.0f} s {side} this node's clock: play "
-                "recordings with --clock and set use_sim_time, or synchronise the machines"
+                "recordings with --clock and set use_sim_time, or synchronize the machines"
             )
             problems.append(diagnostics.warning(text))
         counts = {
-            **self._heard,
+            **self._counters,
             **self._counts,
             "frames_not_due": self._reader.skipped,
             "stamp_delay_ms": round(self._clock_offset / 1e6, 1),

@@ -1,7 +1,7 @@
-"""The voices of speaker diarization for ROS4HRI: topics `voices/...` and `candidate_matches`.
+"""Speakers of the diarization as voices of ROS4HRI: `voices/...` and `candidate_matches`.
 
-A speaker of a conversation is a voice as long as the conversation lasts; its id does not persist.
-All of it is called by the node's worker, but `look`, which is the executor's.
+Each speaker of a conversation is a voice until the conversation ends; its id does not persist.
+The node's worker calls all methods except `look`, which the executor calls.
 """
 
 from __future__ import annotations
@@ -35,36 +35,36 @@ SPEECH, MATCH = "hri_msgs/msg/LiveSpeech", "hri_msgs/msg/IdsMatch"
 AUDIO = "audio_common_msgs/msg/AudioData"
 PERSON, FACE, VOICE = 1, 2, 4  # kinds of hri_msgs/IdsMatch
 MATCH_QOS = QoSProfile(depth=50, reliability=QoSReliabilityPolicy.RELIABLE)
-LIST_PERIOD = NS  # between two lists of the voices: who comes late subscribes without history
-# Messages of a new voice wait so long for a subscriber: pyhri subscribes when it is listed.
+LIST_PERIOD = NS  # between two lists of the voices, for late subscribers without history
+# Messages of a new voice wait this long for a subscriber: pyhri subscribes when it is listed.
 INTRODUCTION = NS // 2
-REMEMBERED = 64  # utterances of a voice whose faces count
-CONTENT = frozenset({"speech", "audio"})  # what `recording_allowed` holds back
+REMEMBERED = 64  # utterances of a voice whose faces are counted
+CONTENT = frozenset({"speech", "audio"})  # published only if `recording_allowed` is true
 
 
 @dataclass
 class _Voice:
-    """What is known and published of a voice. since: ns on the monotonic clock."""
+    """The state of a published voice. since: ns on the monotonic clock."""
 
     id: str
     since: int
     publishers: dict[str, Any]
     faces: OrderedDict[str, str] = field(default_factory=OrderedDict)  # utterance -> its face
-    told: dict[tuple[int, str], float] = field(default_factory=dict)  # (kind, id) -> confidence
+    matches: dict[tuple[int, str], float] = field(default_factory=dict)  # (kind, id) -> confidence
     waiting: list[tuple[str, Any]] = field(default_factory=list)
-    has_content: bool = False  # a text or audio was published, and late subscribers get the last
+    has_content: bool = False  # latched text or audio was published
 
 
 def voice_id_of(conversation_id: str, speaker_id: str) -> str:
-    """The id of a speaker's voice; it begins so that we know our own."""
+    """Return the id of a speaker's voice; its prefix identifies voices of this package."""
     return f"{OWN_VOICE}{conversation_id}_{speaker_id}"
 
 
 def face_confidences(faces: list[str]) -> dict[str, float]:
-    """Face -> how likely it is a voice's, 0..1, of the faces of its utterances.
+    """Return face -> probability that it belongs to a voice, from the faces of its utterances.
 
-    Laplace's rule of succession: one utterance is no certainty (2/3), and one with another face
-    takes from it.
+    Laplace's rule of succession: after one utterance the probability is 2/3, and utterances with
+    another face lower it.
     """
     return {face: (n + 1) / (len(faces) + 2) for face, n in Counter(faces).items()}
 
@@ -73,10 +73,10 @@ class Voices:
     """Publishes the voices of a conversation.
 
     Args:
-        namespace: of ROS4HRI.
+        namespace: namespace of ROS4HRI.
 
     Raises:
-        ValueError: hri_msgs is not installed, or for the audio audio_common_msgs.
+        ValueError: hri_msgs, or audio_common_msgs for audio, is not installed.
     """
 
     def __init__(self, node: ManagedNode, namespace: str, with_audio: bool) -> None:
@@ -98,28 +98,28 @@ class Voices:
         )
 
     def look(self) -> None:
-        """Which faces are tracked."""
+        """Update the list of tracked faces."""
         self._faces.look()
 
     def close(self) -> None:
-        """Take all topics away."""
+        """Destroy all topics."""
         self._faces.close()
         self._end()
         self._node.destroy_publisher(self._list)
         self._node.destroy_publisher(self._matches)
 
     def named(self, event: PerceptionEvent) -> PerceptionEvent:
-        """An event whose utterance has the voice that is published for its speaker."""
+        """Return the event with the published voice of its speaker in the utterance."""
         if not isinstance(event, (UtteranceEvent, TextCorrected)):
             return event
-        said = event.utterance
-        if said.voice_id or not said.speaker_id:
+        utterance = event.utterance
+        if utterance.voice_id or not utterance.speaker_id:
             return event
-        voice = voice_id_of(said.conversation_id, said.speaker_id)
-        return replace(event, utterance=replace(said, voice_id=voice))
+        voice = voice_id_of(utterance.conversation_id, utterance.speaker_id)
+        return replace(event, utterance=replace(utterance, voice_id=voice))
 
     def advance(self, conversation_id: str, speaker_id: str, stamp: int) -> None:
-        """Publish who speaks now ("": no known speaker); stamp: ns, on the clock of the stamps."""
+        """Publish who speaks now ("": no known speaker); stamp: ns on the node's clock."""
         now = time.monotonic_ns()
         if not self._node.consent.allowed:
             self._withdraw()
@@ -139,79 +139,83 @@ class Voices:
     def tell(
         self, event: PerceptionEvent, text: bool, audio: bool, persons: frozenset[str]
     ) -> None:
-        """Publish what an event says of voices.
+        """Publish the text, audio and matches of an event.
 
         Args:
             text, audio: whether they may be published.
-            persons: names that were given by voice.
+            persons: names of enrolled voices.
         """
         if isinstance(event, ConversationEnded):
             self._end(event.stamp)
         elif isinstance(event, SpeakerCorrected):
             self._correct(event)
         elif isinstance(event, (UtteranceEvent, TextCorrected)):
-            said = event.utterance
-            # voices of other nodes are published by those
-            if said.speaker_id and (not said.voice_id or said.voice_id.startswith(OWN_VOICE)):
-                self._tell(said, text, audio, persons)
+            utterance = event.utterance
+            # other nodes publish their voices themselves
+            if utterance.speaker_id and (
+                not utterance.voice_id or utterance.voice_id.startswith(OWN_VOICE)
+            ):
+                self._tell(utterance, text, audio, persons)
 
-    def _tell(self, said: Utterance, text: bool, audio: bool, persons: frozenset[str]) -> None:
-        voice = self._voice(said.conversation_id, said.speaker_id, said.end)
-        if text and said.text:
-            self._send(voice, "speech", self._speech(said))
-        if not said.is_final:
+    def _tell(self, utterance: Utterance, text: bool, audio: bool, persons: frozenset[str]) -> None:
+        voice = self._voice(utterance.conversation_id, utterance.speaker_id, utterance.end)
+        if text and utterance.text:
+            self._send(voice, "speech", self._speech(utterance))
+        if not utterance.is_final:
             return
-        if audio and "audio" in self._parts and len(said.audio):
-            self._send(voice, "audio", self._kinds[AUDIO](data=said.audio.tobytes()))
-        if said.face_id in self._faces.ids:
-            voice.faces[said.utterance_id] = said.face_id
+        if audio and "audio" in self._parts and len(utterance.audio):
+            self._send(voice, "audio", self._kinds[AUDIO](data=utterance.audio.tobytes()))
+        if utterance.face_id in self._faces.ids:
+            voice.faces[utterance.utterance_id] = utterance.face_id
             if len(voice.faces) > REMEMBERED:
                 voice.faces.popitem(last=False)
         self._match_faces(voice)
-        if said.person_id in persons:
-            self._match_person(voice, said)
+        if utterance.person_id in persons:
+            self._match_person(voice, utterance)
 
-    def _speech(self, said: Utterance) -> Any:
+    def _speech(self, utterance: Utterance) -> Any:
         message = self._kinds[SPEECH]()
-        message.header.stamp = to_time(said.end)
-        message.header.frame_id = said.frame_id
-        if said.is_final:
-            message.final = said.text
-        message.incremental = said.text  # pyhri shows it until the next one
-        if not math.isnan(said.text_confidence):
-            message.confidence = float(said.text_confidence)
+        message.header.stamp = to_time(utterance.end)
+        message.header.frame_id = utterance.frame_id
+        if utterance.is_final:
+            message.final = utterance.text
+        message.incremental = utterance.text  # pyhri shows it until the next one
+        if not math.isnan(utterance.text_confidence):
+            message.confidence = float(utterance.text_confidence)
         # Called `language` before hri_msgs 2.2.1.
-        setattr(message, "locale" if hasattr(message, "locale") else "language", said.locale)
+        setattr(message, "locale" if hasattr(message, "locale") else "language", utterance.locale)
         return message
 
     def _match_faces(self, voice: _Voice) -> None:
         confidences = face_confidences(list(voice.faces.values()))
-        told = [name for kind, name in voice.told if kind == FACE]
-        for face in dict.fromkeys([*told, *confidences]):
+        matches = [name for kind, name in voice.matches if kind == FACE]
+        for face in dict.fromkeys([*matches, *confidences]):
             tracked = face in self._faces.ids
             self._match(voice, FACE, face, confidences.get(face, 0.0) if tracked else 0.0)
 
-    def _match_person(self, voice: _Voice, said: Utterance) -> None:
-        if not is_name(said.person_id):
+    def _match_person(self, voice: _Voice, utterance: Utterance) -> None:
+        if not is_name(utterance.person_id):
             self._node.complain(
                 "known voices",
-                "a known voice has a name that is no id of ROS4HRI (a letter, then letters, "
-                "digits or _): its voice is matched with no person",
+                "the name of a known voice is not a valid id of ROS4HRI (a letter, then letters, "
+                "digits or _): the voice is not matched with a person",
             )
             return
-        for kind, name in list(voice.told):
-            if kind == PERSON and name != said.person_id:
+        for kind, name in list(voice.matches):
+            if kind == PERSON and name != utterance.person_id:
                 self._match(voice, PERSON, name, 0.0)  # a voice matches at most one person
-        confidence = said.speaker_confidence
-        self._match(voice, PERSON, said.person_id, 0.5 if math.isnan(confidence) else confidence)
+        confidence = utterance.speaker_confidence
+        self._match(
+            voice, PERSON, utterance.person_id, 0.5 if math.isnan(confidence) else confidence
+        )
 
     def _match(self, voice: _Voice, kind: int, name: str, confidence: float) -> None:
-        """Tell it where it has changed."""
-        if voice.told.get((kind, name), 0.0) == confidence:
+        """Publish a match if its confidence has changed."""
+        if voice.matches.get((kind, name), 0.0) == confidence:
             return
-        voice.told[kind, name] = confidence
+        voice.matches[kind, name] = confidence
         if not confidence:
-            del voice.told[kind, name]
+            del voice.matches[kind, name]
         self._matches.publish(
             self._kinds[MATCH](
                 id1=voice.id, id1_type=VOICE, id2=name, id2_type=kind, confidence=confidence
@@ -220,19 +224,19 @@ class Voices:
 
     def _correct(self, event: SpeakerCorrected) -> None:
         """Move the faces of corrected utterances to their new speaker."""
-        before = self._voices.get(voice_id_of(event.conversation_id, event.before))
+        old = self._voices.get(voice_id_of(event.conversation_id, event.before))
         moved = {
-            utterance: before.faces.pop(utterance)
-            for utterance in event.utterance_ids
-            if before is not None and utterance in before.faces
+            name: old.faces.pop(name)
+            for name in event.utterance_ids
+            if old is not None and name in old.faces
         }
-        if before is None or not moved:
+        if old is None or not moved:
             return
-        self._match_faces(before)
+        self._match_faces(old)
         if event.after:
-            after = self._voice(event.conversation_id, event.after, event.end)
-            after.faces.update(moved)
-            self._match_faces(after)
+            new = self._voice(event.conversation_id, event.after, event.end)
+            new.faces.update(moved)
+            self._match_faces(new)
 
     def _voice(self, conversation_id: str, speaker_id: str, stamp: int) -> _Voice:
         name = voice_id_of(conversation_id, speaker_id)
@@ -247,7 +251,7 @@ class Voices:
         self._introduce(voice, time.monotonic_ns())
 
     def _introduce(self, voice: _Voice, now: int) -> None:
-        """Send what waits for a listener, if there is one or none came in time."""
+        """Send the waiting messages if there is a subscriber or `INTRODUCTION` is over."""
         waiting, voice.waiting = voice.waiting, []
         for part, message in self._allowed(waiting):
             publisher = voice.publishers[part]
@@ -258,13 +262,13 @@ class Voices:
                 voice.has_content |= part in CONTENT
 
     def _allowed(self, waiting: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
-        """Of these parts and messages, those that may still be published."""
+        """Return the parts and messages that may be published."""
         if self._node.consent.allowed:
             return waiting
         return [(part, message) for part, message in waiting if part not in CONTENT]
 
     def _withdraw(self) -> None:
-        """Take back the latched texts and audio: late subscribers must not get them any more."""
+        """Destroy latched texts and audio, so that late subscribers do not receive them."""
         for voice in self._voices.values():
             if voice.has_content:
                 for part in CONTENT & voice.publishers.keys():
@@ -283,9 +287,9 @@ class Voices:
         self._listed = time.monotonic_ns()
 
     def _end(self, stamp: int = 0) -> None:
-        """The conversation is over: so are its voices, and what they were matched with."""
+        """Withdraw the matches of all voices and destroy the voices."""
         for voice in self._voices.values():
-            for kind, name in list(voice.told):
+            for kind, name in list(voice.matches):
                 self._match(voice, kind, name, 0.0)
             for part, message in self._allowed(voice.waiting):
                 voice.publishers[part].publish(message)

@@ -37,7 +37,7 @@ def test_texts_that_vary_are_told_rarely_and_counted() -> None:
     assert log.lines[0] == "JPEG of 0 bytes is cut short"
     assert "(300 more about it in 10 s)" in log.lines[1]
     assert len(log.lines) < 15
-    assert log.complaints.left_out == 30 * 3600 - len(log.lines)
+    assert log.complaints.skipped == 30 * 3600 - len(log.lines)
 
 
 def test_the_same_words_are_told_again_after_minutes_only() -> None:

@@ -103,7 +103,7 @@ def test_what_a_publisher_said_holds_when_it_is_gone_through_every_transition(
     bench = make_bench(split=True)
     assert bench.say("before").text == "before"
     teller = tell(bench, False)
-    bench.wait(lambda: all(node.consent._is_told for node in bench.nodes), "both know")
+    bench.wait(lambda: all(node.consent._is_received for node in bench.nodes), "both know")
     bench.probe.destroy_publisher(teller)
     before = len(texts(bench))
     t = Transition

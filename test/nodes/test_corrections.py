@@ -161,7 +161,7 @@ def test_every_callback_of_a_subscription_takes_one_argument(
     make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Humble's executor passes the message alone."""
-    monkeypatch.setattr(inputs, "TELLS_INFO", False)  # as it finds itself there
+    monkeypatch.setattr(inputs, "HAS_MESSAGE_INFO", False)  # as it finds itself there
     bench = make_bench(split=True, parameters={"publish_view": True, "publish_voices": True})
     inputs_of_all = ((String, "speech"), (Image, "image"), (AudioInfo, "audio_info"))
     people = ((Bool, "/humans/faces/f1/is_speaking"), (String, "/humans/persons/p1/face_id"))

@@ -16,7 +16,7 @@ from std_msgs.msg import Bool, String
 from tones import scene
 
 from erc_ros.nodes import humans
-from erc_ros.nodes.humans import ASKED_AT_ONCE
+from erc_ros.nodes.humans import QUERIES_AT_ONCE
 from erc_ros.values.nanoseconds import NS
 
 TOPICS = 1000
@@ -59,13 +59,13 @@ input()
 """
 
 
-MOST_SMALL = 48  # here, instead of 256
+MAX_SMALL = 48  # here, instead of 256
 
 
 @pytest.fixture
 def crowd(monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[str]]:
     """A process that publishes what a thousand faces do; fewer than otherwise are listened to."""
-    monkeypatch.setattr(humans, "MOST_SMALL", MOST_SMALL)
+    monkeypatch.setattr(humans, "MAX_SMALL", MAX_SMALL)
     process = subprocess.Popen(
         [sys.executable, "-c", CROWD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -102,11 +102,11 @@ def test_sound_comes_through_while_a_thousand_faces_are_published(
 
     bench.wait(everything_is_known, "all topics are known")
     bench.wait(
-        lambda: bench.value("utterance_node: humans", "topics") == str(MOST_SMALL),
+        lambda: bench.value("utterance_node: humans", "topics") == str(MAX_SMALL),
         "as many as may be are listened to",
         patience=90.0,
     )
-    assert max(steps) <= 2 * ASKED_AT_ONCE
+    assert max(steps) <= 2 * QUERIES_AT_ONCE
     bench.wait(lambda: node._inputs["audio"]._meter.count >= 0.98 * sent, "the sound has come")
     assert "1000 topics" in bench.wait_for_diagnosis("utterance_node: humans", "topics").message
 
@@ -116,7 +116,7 @@ def test_topics_that_are_gone_make_room_for_new_ones(
 ) -> None:
     bench = make_bench(parameters={"image_type": "none"})
     bench.wait(
-        lambda: bench.value("utterance_node: humans", "topics") == str(MOST_SMALL),
+        lambda: bench.value("utterance_node: humans", "topics") == str(MAX_SMALL),
         "it is full",
         patience=90.0,
     )
@@ -132,13 +132,13 @@ def test_of_thousands_of_faces_those_that_are_tracked_are_heard(
     hri = pytest.importorskip("hri_msgs.msg", reason="hri_msgs is not installed")
     bench = make_bench(parameters={"image_type": "none"})
     heard = bench.nodes[0]._humans._topics
-    bench.wait(lambda: len(heard) == MOST_SMALL, "it is full", patience=90.0)
+    bench.wait(lambda: len(heard) == MAX_SMALL, "it is full", patience=90.0)
     late = [f"f{n}" for n in range(TOPICS) if f"/humans/faces/f{n}/is_speaking" not in heard][:20]
     tracked = bench.talker(hri.IdsList, "/humans/faces/tracked", 1)
     tracked.publish(hri.IdsList(ids=[*late, "a/b", "..", *(f"x{n}" for n in range(3000))]))
     topics = {f"/humans/faces/{face}/is_speaking" for face in late}
     bench.wait(lambda: topics <= set(heard), "they are heard")
-    assert len(heard) <= MOST_SMALL
+    assert len(heard) <= MAX_SMALL
 
 
 def test_of_a_hundred_people_the_speaker_s_face_and_person_are_named(

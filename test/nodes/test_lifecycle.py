@@ -216,7 +216,7 @@ def test_two_robots_have_diagnostics_of_their_own_and_people_of_their_own(
         assert status.hardware_id == socket.gethostname()
     assert "emotion_node: state" not in bench.diagnoses
     bench.talker(Bool, "/robot1/humans/faces/f1/is_speaking")
-    bench.wait_for_diagnosis("robot2/utterance_node: humans", "nothing of ROS4HRI")
+    bench.wait_for_diagnosis("robot2/utterance_node: humans", "ROS4HRI")
     assert bench.value("robot1/utterance_node: humans", "namespace") == "/robot1/humans"
 
 

@@ -15,7 +15,7 @@ from ros_sources import ros_module
 from sensor_msgs.msg import Image
 
 from erc_ros.nodes import live_view
-from erc_ros.nodes.live_view import Felt, draw
+from erc_ros.nodes.live_view import ShownEstimate, draw
 from erc_ros.nodes.system import read_system
 from erc_ros.resources import config_file
 from erc_ros.sensing.faces import Box, FaceObservation
@@ -25,26 +25,26 @@ MakeBench = Callable[..., Bench]
 TOPICS = {"/image_emotions", "/emotion_markers", "/emotions", "/emotion_state", "/diagnostics"}
 
 
-def felt(**fields: object) -> Felt:
+def shown(**fields: object) -> ShownEstimate:
     known = {"who": "Ada", "face_id": "face1", "label": "joy", "confidence": 0.9}
-    return Felt(**{**known, "valence": 1.0, "came": 0, **fields})
+    return ShownEstimate(**{**known, "valence": 1.0, "came": 0, **fields})
 
 
-def test_a_face_is_boxed_in_the_colour_of_what_was_felt() -> None:
+def test_a_face_box_has_the_color_of_its_estimate() -> None:
     picture = np.zeros((120, 160, 3), np.uint8)
     face = FaceObservation("face1", 0, Box(40, 30, 50, 50), None)
-    pleasant, unpleasant = (draw(picture, [face], [felt(valence=v)]) for v in (1.0, -1.0))
+    pleasant, unpleasant = (draw(picture, [face], [shown(valence=v)]) for v in (1.0, -1.0))
     assert tuple(pleasant[30, 60]) == live_view.PLEASANT
     assert tuple(unpleasant[30, 60]) == live_view.UNPLEASANT
     assert tuple(draw(picture, [face], [])[30, 60]) == live_view.GRAY
     assert not picture.any()
-    odd = felt(who="é" * 1000, label="", confidence=float("nan"), valence=float("nan"))
+    odd = shown(who="é" * 1000, label="", confidence=float("nan"), valence=float("nan"))
     assert draw(picture, [face], [odd]).shape == picture.shape
 
 
 def test_the_picture_says_what_the_modalities_indicate() -> None:
     picture = np.zeros((480, 640, 3), np.uint8)
-    plain = draw(picture, [], [felt()])
+    plain = draw(picture, [], [shown()])
     why = {"text": Why("neutral", 0.7, 1.0, "anger", 0.8), "visual": Why("anger", 1, 0.6, "joy", 1)}
     message = EmotionEstimate(label="anger", modality_names=["text", "audio", "visual"])
     message.modalities = [True, False, True]
@@ -52,7 +52,7 @@ def test_the_picture_says_what_the_modalities_indicate() -> None:
         setattr(message, name, values)
     lines = live_view._why(message)
     assert len(lines) == 2 and "0.60" in lines[0] and "without" in lines[1]
-    explained = draw(picture, [], [felt(why=lines)])
+    explained = draw(picture, [], [shown(why=lines)])
     rows = [np.flatnonzero(drawn.any(axis=(1, 2))) for drawn in (plain, explained)]
     assert rows[1].min() < rows[0].min()  # two more lines below the estimate
     assert rows[1].max() < 480

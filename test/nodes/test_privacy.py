@@ -168,8 +168,8 @@ def test_nothing_that_was_said_is_left_by_processes_that_were_attacked_and_crash
 def test_an_error_that_ends_a_thread_or_the_process_is_told_by_its_places_alone() -> None:
     lines = [
         "import threading",
-        "from erc_ros.nodes.process import tell_no_words",
-        "tell_no_words()",
+        "from erc_ros.nodes.process import redact_errors",
+        "redact_errors()",
         "def fails():",
         f"    raise ValueError('my secret is {MARKER}')",
         "thread = threading.Thread(target=fails)",

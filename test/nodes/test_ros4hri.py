@@ -199,13 +199,13 @@ def test_a_label_that_hri_msgs_does_not_know_is_not_sent(
 def test_ids_that_are_no_names_and_thousands_of_faces_hurt_nobody(
     make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(expressions, "MOST_FACES", 3)
+    monkeypatch.setattr(expressions, "MAX_FACES", 3)
     bench = make_bench(split=True, parameters={"publish_expression": True})
     bad = ["a/b", "a b", "..", "", "7up", "x" * 100_000]
     detector = tracked(bench, *bad, *(f"f{n}" for n in range(3000)))
     made = bench.nodes[1]._expressions._publishers
     bench.wait(lambda: len(made) == 3, "as many topics as may be")
-    assert "no names" in bench.nodes[1].complaints.last("faces/tracked")
+    assert "REP-155" in bench.nodes[1].complaints.last("faces/tracked")
     talker = bench.talker(Utterance, "utterances")
     talker.publish(talk_of(bench, "f2999", "u1"))  # who speaks gets a topic in any case
     bench.wait(lambda: "f2999" in made, "a topic")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from erc_ros.nodes.sensing_notice import MOST_PERSONS, SensedPerson, notices, with_person
+from erc_ros.nodes.sensing_notice import MAX_PERSONS, SensedPerson, notices, with_person
 from erc_ros.values.utterance import MODALITIES
 
 VISUAL, TEXT = frozenset({"visual"}), frozenset({"text"})
@@ -26,9 +26,9 @@ def test_a_face_a_voice_and_a_speaker_become_one_person() -> None:
 
 def test_there_are_never_more_than_so_many() -> None:
     persons: tuple[SensedPerson, ...] = ()
-    for number in range(MOST_PERSONS + 50):
+    for number in range(MAX_PERSONS + 50):
         persons = with_person(persons, face(f"f{number}", number))
-    assert len(persons) == MOST_PERSONS and persons[0].face_id == "f50"
+    assert len(persons) == MAX_PERSONS and persons[0].face_id == "f50"
 
 
 @pytest.mark.parametrize("modalities", [MODALITIES, ("text",), ("audio", "visual")])

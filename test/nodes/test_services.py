@@ -188,7 +188,7 @@ def test_a_broken_bundle_changes_nothing_while_somebody_speaks(
     assert loading.begun.wait(30)
     assert bench.say("while it is loaded").bundle_name == "tiny"
     second = bench.call(SetBundle, "emotion_node/set_bundle", SetBundle.Request(bundle="x"))
-    assert not second.success and "loaded already" in second.message
+    assert not second.success and "SetBundle" in second.message
     loading.may_go_on.set()
     bench.wait(future.done, "an answer")
     assert not future.result().success and "face.onnx" in future.result().message

@@ -70,7 +70,7 @@ def test_a_process_that_dies_logs_no_words(where: str) -> None:
     work = f"int('{SAID}')"
     if where == "thread":
         work = f"import threading; t = threading.Thread(target=lambda: {work}); t.start(); t.join()"
-    code = f"from erc_ros.nodes.process import tell_no_words; tell_no_words(); {work}"
+    code = f"from erc_ros.nodes.process import redact_errors; redact_errors(); {work}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "ValueError" in done.stderr and SAID not in done.stderr + done.stdout
 
@@ -78,7 +78,7 @@ def test_a_process_that_dies_logs_no_words(where: str) -> None:
 def test_a_process_that_crashes_logs_no_words() -> None:
     pytest.importorskip("rclpy")
     code = (
-        "import os, signal; from erc_ros.nodes.process import tell_no_words; tell_no_words()\n"
+        "import os, signal; from erc_ros.nodes.process import redact_errors; redact_errors()\n"
         f"def work(said): os.kill(os.getpid(), signal.SIGSEGV)\nwork('{SAID}')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
