@@ -10,7 +10,7 @@ from erc_ros.live.feeds import Feeds, Value
 from erc_ros.media.devices import Clock, Source
 from erc_ros.media.recognizers import SpeechRecognizer
 from erc_ros.pipeline import EstimateEvent, Pipeline
-from erc_ros.replay.offline import ReplayedAnswers
+from erc_ros.replay.offline import EstimateCollector
 from erc_ros.replay.rows import Row
 from erc_ros.sensing.faces import FaceObservation
 from erc_ros.sensing.frames import Frame
@@ -68,7 +68,7 @@ class LiveSession:
         observers: Sequence[Observer],
     ) -> None:
         self._pipeline = pipeline
-        self._answers = ReplayedAnswers(pipeline, {})
+        self._answers = EstimateCollector(pipeline, {})
         self._feeds = Feeds(sources, recognizer)
         self._reader = InputReader(face_rate)
         self._observers = observers

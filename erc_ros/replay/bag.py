@@ -1,8 +1,8 @@
 """Recordings: rosbag2 folders and files (mcap, sqlite3), message by message in log-time order.
 
-A recording that was cut short (full disk, power off) has no index: then its records are read one by
-one up to the cut, and that is said in `Bag.warnings`. Types that a recording does not describe
-itself are read by the definitions of `definitions.py`.
+A truncated recording (full disk, power off) has no index: then its records are read one by one up
+to the damage, which `Bag.warnings` reports. Types without a definition in the recording are read
+with the definitions of `definitions.py`.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ BAG_SUFFIXES = tuple(suffix + end for suffix in _SUFFIXES for end in ("", ".zstd
 
 
 class BagError(ErcValueError):
-    """A recording cannot be used; the message says why and what can be done."""
+    """A recording cannot be used; the message states the reason and a remedy."""
 
 
 @dataclass(frozen=True)
 class Topic:
-    """One topic of a recording. count: its messages."""
+    """One topic of a recording. count: number of messages."""
 
     name: str
     type: str
@@ -58,7 +58,7 @@ class Topic:
 
 @dataclass(frozen=True)
 class BagRecord:
-    """One message. time: ns, when it was recorded."""
+    """One message. time: time of recording (ns)."""
 
     time: int
     topic: str
@@ -68,7 +68,7 @@ class BagRecord:
 
 @dataclass(frozen=True)
 class Raw:
-    """One message as its serialized bytes (CDR). time: ns, when it was recorded."""
+    """One message as serialized bytes (CDR). time: time of recording (ns)."""
 
     time: int
     topic: str
@@ -77,10 +77,10 @@ class Raw:
 
 
 class Recording(Protocol):
-    """What replay and evaluation need of a recording; `Bag` is one, too.
+    """The interface of recordings for replay and evaluation; `Bag` implements it.
 
-    topics: what it has. warnings: what could not be read, with counts. span: times (ns) of its
-    first and last message of any topic; (0, 0) where it does not say.
+    topics: its topics. warnings: what could not be read -> count. span: times (ns) of the first
+    and last message of any topic; (0, 0) if unknown.
     """
 
     path: Path
@@ -95,7 +95,7 @@ class Recording(Protocol):
 
 
 class OpenRecording(Recording, Protocol):
-    """A recording that is to be closed, as in a `with` statement."""
+    """A recording that must be closed, for example by a `with` statement."""
 
     def __enter__(self) -> OpenRecording: ...
 
@@ -114,7 +114,7 @@ class Bag:
         path: a rosbag2 folder, or one .mcap or .db3 file.
 
     Raises:
-        BagError: not a recording, empty, or nothing of it readable.
+        BagError: it is not a recording, is empty, or nothing could be read.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -137,26 +137,26 @@ class Bag:
 
     @property
     def span(self) -> tuple[int, int]:
-        """Times (ns) of the first and the last message of any topic; (0, 0) where unknown."""
+        """Times (ns) of the first and the last message of any topic; (0, 0) if unknown."""
         times = [(file.start, file.end) for file in self._files if file.start and file.end]
         return min((t for t, _ in times), default=0), max((t for _, t in times), default=0)
 
     def raw(self, topics: Collection[str]) -> Iterator[Raw]:
-        """The messages of these topics as they were recorded, in log-time order."""
-        wanted = [channel for channel in self._channels if channel.topic in topics]
-        for file in self._files if wanted else ():
-            for channel, time, data in file.messages(wanted):
+        """Yield the serialized messages of these topics in log-time order."""
+        channels = [channel for channel in self._channels if channel.topic in topics]
+        for file in self._files if channels else ():
+            for channel, time, data in file.messages(channels):
                 try:
-                    whole = unpack_zstd(data, MESSAGE_BYTES) if self._is_packed else data
+                    unpacked_data = unpack_zstd(data, MESSAGE_BYTES) if self._is_packed else data
                 except Exception as error:  # noqa: BLE001  (many kinds of damage)
-                    self.warnings[f"{channel.topic}: a message cannot be unpacked ({error})"] += 1
+                    self.warnings[f"{channel.topic}: message could not be unpacked ({error})"] += 1
                     continue
-                yield Raw(time, channel.topic, channel.type, whole)
+                yield Raw(time, channel.topic, channel.type, unpacked_data)
 
     def messages(self, topics: Collection[str]) -> Iterator[BagRecord]:
-        """The messages of these topics, in log-time order.
+        """Yield the messages of these topics in log-time order.
 
-        What cannot be read is excluded and counted in `warnings`.
+        Messages that could not be decoded are skipped and counted in `warnings`.
         """
         for raw in self.raw(topics):
             try:
@@ -167,19 +167,19 @@ class Bag:
             yield BagRecord(raw.time, raw.topic, raw.type, message)
 
     def decode(self, raw: Raw) -> Any:
-        """The message of its bytes.
+        """Decode a message.
 
         Raises:
-            BagError: an unknown type, or damaged bytes.
+            BagError: the type is unknown, or the bytes are damaged.
         """
         store = self._store(raw.topic, raw.type)
         if store is None:
             raise BagError(f"{raw.topic}: {raw.type} is unknown, messages skipped")
         try:
             return store.deserialize_cdr(raw.data, raw.type)
-        except Exception as error:  # anything can stand in a damaged message
+        except Exception as error:  # a damaged message may contain anything
             raise BagError(
-                f"{raw.topic}: messages cannot be read as {raw.type}, skipped"
+                f"{raw.topic}: messages could not be decoded as {raw.type}, skipped"
             ) from error
 
     def close(self) -> None:
@@ -197,8 +197,8 @@ class Bag:
         self.close()
 
     def _open(self) -> tuple[bool, list[File]]:
-        """Whether the messages are packed one by one, and the files in the order of their time."""
-        import rosbags.rosbag2  # noqa: F401  (missing, it must not look like a damaged recording)
+        """Return whether each message is compressed, and the files in the order of time."""
+        import rosbags.rosbag2  # noqa: F401  (missing, it must not look like damage)
 
         if not self.path.exists():
             raise BagError(f"{self.path} does not exist; give a rosbag2 folder or file")
@@ -214,13 +214,13 @@ class Bag:
         opened = [self._open_file(file, reasons) for file in files]
         if reasons and not any(file.channels for file in opened):
             raise BagError(
-                f"nothing in {self.path} can be read: {reasons[0]}. Of a damaged .db3 file, "
-                "`sqlite3 FILE .recover` may still save something"
+                f"nothing in {self.path} could be read: {reasons[0]}. For a damaged .db3 file, "
+                "`sqlite3 FILE .recover` may recover a part"
             )
         return packing == "message", sorted(opened, key=lambda file: file.start)
 
     def _open_file(self, file: Path, reasons: list[str]) -> File:
-        """By its index; where it has none, or a damaged one, what is whole is read."""
+        """Open a file by its index; without an intact index, read the undamaged part."""
         try:
             opened = open_file(file, self.warnings)
         except StorageError as error:
@@ -228,7 +228,7 @@ class Bag:
         else:
             self._closing.callback(opened.close)
             return opened
-        self.warnings[f"the recording is damaged ({reasons[-1]}); reading what is whole"] += 1
+        self.warnings[f"the recording is damaged ({reasons[-1]}); reading the undamaged part"] += 1
         counts: Counter[Channel] = Counter()
         start: int | None = None
         end = 0
@@ -236,19 +236,19 @@ class Bag:
             counts[channel] += 1
             start, end = time if start is None else start, max(end, time)
 
-        def messages(wanted: Collection[Channel]) -> Iterator[Message]:
-            return (m for m in read_without_index(file, Counter()) if m[0] in wanted)
+        def messages(channels: Collection[Channel]) -> Iterator[Message]:
+            return (m for m in read_without_index(file, Counter()) if m[0] in channels)
 
         return File(dict(counts), start or 0, messages, lambda: None, end)
 
     def _look_for_journals(self) -> None:
-        """SQLite keeps the last messages in a second file until the recorder closes it."""
+        """Warn of a second file in which SQLite keeps messages until the recorder closes it."""
         folder = self.path if self.path.is_dir() else self.path.parent
         for journal in folder.glob("*.db3-wal"):
             if journal.stat().st_size:
                 database = journal.name.removesuffix("-wal")
                 self.warnings[
-                    f"{journal.name}: the recorder did not close the file, the messages in it are "
+                    f"{journal.name}: the recorder did not close the file; the messages in it are "
                     f"missing; `sqlite3 {database} 'PRAGMA wal_checkpoint'` adds them"
                 ] += 1
 
@@ -260,17 +260,17 @@ class Bag:
 
 
 def _storage_files(path: Path, packing: str) -> list[Path]:
-    """The files that hold the messages; nothing that is no file, such as a pipe or a device.
+    """Return the regular files that contain the messages.
 
     Raises:
-        BagError: there is no such file.
+        BagError: there are none, or they are empty.
     """
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     suffixes = tuple(s + end for s in _SUFFIXES for end in ("", ".zstd")[: 1 + (packing == "file")])
     files = [file for file in files if file.name.endswith(suffixes) and file.is_file()]
     if not files:
         raise BagError(
-            f"{path} is no recording: no .mcap or .db3 file is in it; "
+            f"{path} is not a recording: it contains no .mcap or .db3 file; "
             "record with `ros2 bag record` and give its folder"
         )
     if not any(file.stat().st_size for file in files):
@@ -279,7 +279,7 @@ def _storage_files(path: Path, packing: str) -> list[Path]:
 
 
 def _typestore_of(channel: Channel) -> Typestore | None:
-    """Types that read this channel: as the recording describes them, else as we know them."""
+    """Return the types of a channel, from the recording or else from `definitions`."""
     from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
     if channel.encoding == "ros2msg" and channel.text:
@@ -287,7 +287,7 @@ def _typestore_of(channel: Channel) -> Typestore | None:
             store = get_typestore(Stores.EMPTY)
             store.register(get_types_from_msg(channel.text, channel.type))
             return store
-        except Exception:  # noqa: BLE001  (one that does not parse is as good as none)
+        except Exception:  # noqa: BLE001  (an invalid definition is ignored)
             pass
     if channel.encoding == "ros2idl" and channel.text:
         try:
@@ -298,15 +298,15 @@ def _typestore_of(channel: Channel) -> Typestore | None:
             return store
         except Exception:  # noqa: BLE001
             pass
-    known = typestore(channel.type)
-    return known if channel.type in known.types else None
+    store = typestore(channel.type)
+    return store if channel.type in store.types else None
 
 
-# Files that are packed as a whole, or message by message.
+# Compressed files and messages.
 
 
 def _packing(folder: Path) -> str:
-    """Of a rosbag2 folder: "file", "message" or "" (as metadata.yaml tells)."""
+    """Return the compression mode in metadata.yaml of a folder: "file", "message" or ""."""
     file = folder / "metadata.yaml"
     if not file.is_file() or file.stat().st_size > METADATA_BYTES:
         return ""
@@ -326,10 +326,10 @@ def _packing(folder: Path) -> str:
 
 
 def _unpack_file(file: Path, folder: Path) -> Path:
-    """A file without its `.zstd`, in `folder`.
+    """Decompress a `.zstd` file into `folder`.
 
     Raises:
-        BagError: it unpacks to more than it may.
+        BagError: the result exceeds its bound.
     """
     if sys.version_info >= (3, 14):
         from compression import zstd
@@ -337,20 +337,20 @@ def _unpack_file(file: Path, folder: Path) -> Path:
         from backports import zstd
 
     target = folder / file.stem
-    most = UNPACKED_RATIO * file.stat().st_size + RECORD_BYTES
+    remaining = UNPACKED_RATIO * file.stat().st_size + RECORD_BYTES
     with zstd.open(file, "rb") as packed, target.open("xb") as unpacked:
         while part := packed.read(2**20):
-            most -= len(part)
-            if most < 0:
+            remaining -= len(part)
+            if remaining < 0:
                 raise BagError(
-                    f"{file} unpacks to more than {UNPACKED_RATIO} times its size; if that is "
-                    "right, unpack it yourself with `zstd -d` and give the folder"
+                    f"{file} unpacks to more than {UNPACKED_RATIO} times its size; if this is "
+                    "correct, unpack it with `zstd -d` and give the folder"
                 )
             unpacked.write(part)
     return target
 
 
-# Which topic is what.
+# Selection of topics.
 
 ROLES = (
     "image",
@@ -360,12 +360,12 @@ ROLES = (
     "robot_speaking",
     "robot_moving",
 )  # the inputs of the nodes
-HUMANS = "humans"  # and what ROS4HRI publishes, each topic under its own name
+HUMANS = "humans"  # and the topics of ROS4HRI, each under its own name
 LIVE_SPEECH = "hri_msgs/msg/LiveSpeech"
 VALUES = {"audio": "AudioChunk", "image": "Frame", "speech": "Transcript"}
-"""Role -> type of a `BagRecord` whose message is a value of the pipeline already (media files)."""
-_CHOSEN = ("image", "audio", "speech")  # the user can name these, and one of them is needed
-# Types that carry anything: taken by themselves only where the topic's name says what it is.
+"""Role -> type of a `BagRecord` whose message is already a value of the pipeline (media files)."""
+_CHOSEN = ("image", "audio", "speech")  # the user can name these; at least one is required
+# General types: selected automatically only if the name of the topic contains one of these words.
 _VAGUE = {
     "std_msgs/msg/String": ("speech", "asr", "transcript", "recognized_text"),
     "std_msgs/msg/Bool": ("robot_speaking", "robot_moving"),
@@ -379,17 +379,17 @@ def choose_topics(
     warnings: Counter[str] | None = None,
     humans: str = "/humans",
 ) -> dict[str, list[Topic]]:
-    """Role ("image", "audio", ..., "humans", "recording_allowed") -> the topics that play it.
+    """Return role ("image", "audio", ..., "humans", "recording_allowed") -> its topics.
 
-    Where ROS4HRI publishes texts per voice, a topic of all texts is excluded, unless it is named.
+    If ROS4HRI publishes texts per voice, a topic of all texts is excluded, unless it is named.
 
     Args:
-        chosen: role -> topic name, where the user named one; the rest goes by type.
-        warnings: counts the choices that the user should know of.
-        humans: namespace of ROS4HRI; "": it is not used.
+        chosen: role -> topic name from the user; other roles are selected by type.
+        warnings: counts the choices that the user should know.
+        humans: namespace of ROS4HRI; "": ROS4HRI is not used.
 
     Raises:
-        BagError: a named topic is missing or has an unusable type, or no topic is usable at all.
+        BagError: a named topic is missing or has an unusable type, or no topic is usable.
     """
     warnings = Counter() if warnings is None else warnings
     people = [t for t in bag.topics if humans and humans_adapter(t.name, t.type, humans)]
@@ -406,7 +406,7 @@ def choose_topics(
     if not any(result[role] for role in (*_CHOSEN, HUMANS)):
         names = ", ".join(f"{t.name} ({t.type})" for t in bag.topics) or "none"
         raise BagError(
-            f"{bag.path} has no topic that can be used; it has: {names}. One of these is needed: "
+            f"{bag.path} has no usable topic; it has: {names}. One of these types is required: "
             + ", ".join(kind for role in _CHOSEN for kind in types_of(role))
         )
     return {role: topics for role, topics in result.items() if topics}
@@ -417,7 +417,7 @@ def _named(bag: Recording, role: str, name: str) -> Topic:
         if topic.name == name:
             if topic.type not in _types_of(role):
                 raise BagError(
-                    f"{name} is of type {topic.type}; as {role} can be used: "
+                    f"{name} is of type {topic.type}; supported types for {role}: "
                     f"{', '.join(types_of(role))}"
                 )
             return topic
@@ -438,7 +438,7 @@ def _by_type(
 ) -> list[Topic]:
     kinds = _types_of(role)
     topics = [t for t in bag.topics if t.type in kinds and t.count and carries_its_role(t)]
-    # topics of single people, also those that this package recorded, do not concern all people
+    # topics per person, including recorded outputs of this package, do not concern all people
     topics = [t for t in topics if t not in people and not _of_humans(t, humans)]
     topics = [t for t in topics if t.type != BOOL or role in t.name.lower()]
     for kind in kinds:
@@ -455,7 +455,7 @@ def _by_type(
 
 
 def carries_its_role(topic: Topic) -> bool:
-    """Return False for a topic of a general type whose name does not say what it carries."""
+    """Return False for a topic of a general type whose name does not indicate its role."""
     words = _VAGUE.get(topic.type)
     return words is None or any(word in topic.name.lower() for word in words)
 
@@ -464,15 +464,15 @@ def carries_its_role(topic: Topic) -> bool:
 
 
 class BagWriter:
-    """Writes a recording; what an error interrupts leaves nothing behind.
+    """Writes a recording; after an error, no incomplete recording remains.
 
     Args:
-        path: the folder to make; it must not exist.
+        path: the folder to create; it must not exist.
         storage: "mcap" or "sqlite3".
 
     Raises:
         BagError: the folder exists already.
-        OSError: it cannot be written.
+        OSError: it could not be written.
     """
 
     def __init__(self, path: Path, storage: str = "mcap") -> None:
@@ -483,22 +483,22 @@ class BagWriter:
         plugin = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}[storage]
         self._folder = ExitStack()
         folder = self._folder.enter_context(whole_folder(path))
-        folder.rmdir()  # rosbags makes it
+        folder.rmdir()  # rosbags creates it
         self._writer = Writer(folder, version=9, storage_plugin=plugin)
         self._writer.open()
         self._connections: dict[str, Any] = {}
 
     def new(self, kind: str, **fields: Any) -> Any:
-        """Return a message of this type; fields that are not given are empty or 0."""
+        """Return a message of this type; missing fields are empty or 0."""
         return with_defaults(typestore(kind), kind, fields)
 
     def header(self, stamp: int, frame: str = "") -> Any:
-        """A std_msgs/Header with `stamp` in ns."""
+        """Return a std_msgs/Header with `stamp` in ns."""
         time = self.new("builtin_interfaces/msg/Time", sec=stamp // NS, nanosec=stamp % NS)
         return self.new("std_msgs/msg/Header", stamp=time, frame_id=frame)
 
     def write(self, topic: str, kind: str, time: int, message: Any) -> None:
-        """Add a message that was recorded at `time` (ns)."""
+        """Add a message with the time of recording `time` (ns)."""
         store = typestore(kind)
         if topic not in self._connections:
             self._connections[topic] = self._writer.add_connection(topic, kind, typestore=store)
@@ -506,7 +506,7 @@ class BagWriter:
         self._writer.write(self._connections[topic], time, data)
 
     def close(self) -> None:
-        """End the recording: only now it lies at its place."""
+        """Finish the recording and move it to its path."""
         try:
             self._writer.close()
         except BaseException as error:

@@ -1,7 +1,7 @@
-"""The times at which nothing of a recording may be kept: `recording_allowed` was false.
+"""Times of a recording at which `recording_allowed` was false, so that nothing may be kept.
 
-`replay` excludes texts from its rows as the nodes do. Code that cuts audio and images from a
-recording asks here, by the times at which they were recorded and at which they happened.
+`replay` excludes texts from its rows as the nodes do. Code that extracts audio and images from a
+recording checks both their times of recording and their stamps.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _EVER = 2**63 - 1  # ns
 
 @dataclass(frozen=True, slots=True)
 class WithheldTimes:
-    """Times of a recording, ns, of which nothing may be kept.
+    """Times of a recording (ns) of which nothing may be kept.
 
     spans: (from, until), half-open, ordered and disjoint.
     """
@@ -24,12 +24,12 @@ class WithheldTimes:
     spans: tuple[tuple[int, int], ...] = ()
 
     def touch(self, start: int, end: int) -> bool:
-        """Return whether a time between these, both included, is in one of the spans."""
+        """Return whether the closed interval [start, end] overlaps a span."""
         return any(start < until and since <= end for since, until in self.spans)
 
 
 def withheld_times(bag: Recording) -> WithheldTimes:
-    """What the recording says of itself; what was told last holds to its end."""
+    """Return the withheld times of a recording; its last message applies until the end."""
     if not isinstance(bag, Bag):
         return WithheldTimes()  # a media file has no such topic
     spans: list[tuple[int, int]] = []
@@ -38,7 +38,7 @@ def withheld_times(bag: Recording) -> WithheldTimes:
     for raw in bag.raw(topics):
         try:
             is_allowed = bool(bag.decode(raw).data)
-        except BagError:  # `Bag.messages` counts and names it
+        except BagError:  # `Bag.messages` counts and reports it
             continue
         if not is_allowed and since is None:
             since = raw.time

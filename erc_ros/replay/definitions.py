@@ -1,6 +1,6 @@
-"""Message types that a bag may not carry and that no rosbags store has.
+"""Definitions of message types that may be missing in a bag and in the stores of rosbags.
 
-Those of this package, audio_common_msgs and hri_msgs are read from their .msg files.
+Types of this package, audio_common_msgs and hri_msgs are read from their .msg files.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _OTHERS = {
         "speech_recognition_msgs/SentenceInfo[] sentences\n"
     ),
 }
-# The other package of this name: the same names of types, other fields.
+# Another package with the same name and types, but other fields.
 OTHER_AUDIO = {
     "audio_common_msgs/msg/AudioData": (
         "float32[] float32_data\nint32[] int32_data\nint16[] int16_data\nint8[] int8_data\n"
@@ -62,9 +62,9 @@ def definitions() -> dict[str, str]:
 
 
 def typestore(wanted: str = "") -> Typestore:
-    """The standard types of ROS 2 together with `definitions`.
+    """Return the standard types of ROS 2 together with `definitions`.
 
-    wanted: a type of `OTHER_AUDIO` that `definitions` lacks brings in those instead.
+    wanted: the required type; if only `OTHER_AUDIO` has it, those types are used.
     """
     return _typestore(wanted in OTHER_AUDIO and wanted not in definitions())
 
@@ -85,10 +85,10 @@ def _typestore(is_other_audio: bool) -> Typestore:
 
 
 def with_defaults(store: Typestore, kind: str, fields: Mapping[str, Any]) -> Any:
-    """Return a message of this type; fields that are not given are empty or 0.
+    """Return a message of this type; missing fields are empty or 0.
 
     Raises:
-        TypeError: a field that the type does not have.
+        TypeError: the type has no such field.
     """
     _, described = store.fielddefs[kind]
     empty = {name: _empty(store, field) for name, field in described if name not in fields}

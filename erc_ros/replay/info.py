@@ -1,4 +1,4 @@
-"""`erc models` and `erc import`: the installed model packages; a media file as a rosbag2."""
+"""`erc models` lists the model packages; `erc import` converts a media file to a rosbag2."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from erc_ros.values.transcript import Transcript
 
 
 def models(argv: Sequence[str]) -> int:
-    """`erc models`: the model packages that are installed."""
+    """`erc models`: list the installed model packages."""
     argparse.ArgumentParser(
-        prog="erc models", description="The installed model packages, for `--bundle NAME`."
+        prog="erc models", description="List the installed model packages, for `--bundle NAME`."
     ).parse_args(argv)
     for folder in sorted(shared("models").iterdir()):
         if not (folder / "bundle.yaml").is_file():
@@ -53,7 +53,7 @@ def models(argv: Sequence[str]) -> int:
 
 
 def _license_of(folder: Path) -> str:
-    """The SPDX identifier in the LICENSE of a model package, or ""."""
+    """Return the SPDX identifier in the LICENSE of a model package, or ""."""
     file = folder / "LICENSE"
     text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     match = re.search(r"SPDX(?:-License-Identifier)?: ([\w.+-]*\w)", text)
@@ -68,15 +68,15 @@ def write_bag(
     recognizer: SpeechRecognizer | None = None,
     progress: Progress = lambda share: None,
 ) -> Path:
-    """Write a media file with its transcript as a rosbag2 with the types of this package's inputs.
+    """Convert a media file with its transcript to a rosbag2 with the input types of this package.
 
-    Images become JPEG on /image/compressed, audio S16LE on /audio with its /audio_info, texts
-    whisper_msgs/Transcription on /speech, which keep start and end, but neither speakers nor words.
+    Images are written as JPEG to /image/compressed, audio as S16LE to /audio with /audio_info, and
+    texts as whisper_msgs/Transcription to /speech, with start and end, without speakers and words.
 
     Args:
-        path: the media file. out: the folder to make. cues: its transcript.
-        frame_rate: Hz, at most. recognizer: reads the audio, where there is no transcript.
-        progress: receives the share that is done.
+        path: the media file. out: the folder to create. cues: its transcript.
+        frame_rate: maximum (Hz). recognizer: transcribes the audio if there is no transcript.
+        progress: receives the completed share.
 
     Raises:
         BagError: the folder exists. MediaError, TranscriptError: the file cannot be used.

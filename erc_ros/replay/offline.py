@@ -1,4 +1,4 @@
-"""A recording through the pipeline, without ROS: fast and deterministic.
+"""Replay of a recording through the pipeline, without ROS: fast and deterministic.
 
 The estimates equal those of the two nodes in one process, given the same inputs in the same order
 and the same parameters.
@@ -46,34 +46,34 @@ from erc_ros.values.transcript import Transcript
 TEXTS_LEFT_OUT = "recording_allowed is false: texts are excluded"
 
 NO_TEXT = (
-    "no recognized speech in this recording: estimates rest on voice and face only, which are far "
-    "less accurate than words; record the topic of a speech recognizer, or run one over the audio"
+    "no recognized speech in this recording: estimates use voice and face only, which are much "
+    "less accurate than text; record the topic of a speech recognizer, or use --recognize"
 )
 NO_AUDIO = (
     "no audio in this recording: speakers are not distinguished, and the duration of utterances is "
     "estimated from their texts"
 )
 MISFIT = (
-    "most texts have no speech at their times: the transcript may be shifted, or be that of "
+    "there is no speech at the times of most texts: the transcript may be shifted, or belong to "
     "another recording"
 )
 WORDLESS = (
-    "over a quarter of the utterances have no words: the times of the transcript may be shifted, "
-    "or the speech recognizer missed them"
+    "more than a quarter of the utterances have no text: the times of the transcript may be "
+    "shifted, or the speech recognizer missed them"
 )
 FILE_ADVICE = {
     **ADVICE,
-    "Gap": "the file has no samples for up to 10 s: its recorder was paused, or it is damaged",
-    "Overlap": "the file has samples twice; the second ones were dropped",
-    "Jump": "the file has no samples for over 10 s, or its times go back: a new segment begins",
-    "Drift": "the times in the file do not agree with its number of samples; the times are used",
+    "Gap": "up to 10 s of samples are missing: the recorder was paused, or the file is damaged",
+    "Overlap": "the file has duplicate samples; the later ones were dropped",
+    "Jump": "over 10 s of samples are missing, or the times go back: a new segment begins",
+    "Drift": "times and number of samples in the file are inconsistent; the times are start_cpu",
     "Silent": "all samples are zero",
     "Clipping": "the signal is clipped",
-    "WrongStamps": "times in the file are wrong; they are computed from the number of samples",
+    "WrongStamps": "times in the file are wrong; the number of samples is start_cpu instead",
 }
-"""As `ADVICE`, where the audio is read from a media file."""
+"""`ADVICE` for audio that is read from a media file."""
 
-AHEAD = 32  # records of a media file that are decoded before they are used: 2 s, some 30 MB
+AHEAD = 32  # records of a media file that are decoded in advance: 2 s, about 30 MB
 MIN_TEXTS = 5  # before MISFIT or WORDLESS is reported
 
 _Record = TypeVar("_Record")
@@ -95,12 +95,12 @@ def replay(
     """Feed a recording through the pipeline.
 
     Args:
-        topics: role -> topic, where the user chose one (see `choose_topics`).
+        topics: role -> topic chosen by the user (see `choose_topics`).
         robot: the nodes' parameters; None: the defaults.
 
     Raises:
-        BagError: no topic can be used.
-        BundleError, SpeakerModelError, FileNotFoundError: the models.
+        BagError: no topic is usable.
+        BundleError, SpeakerModelError, FileNotFoundError: a model could not be loaded.
     """
     robot = RobotConfig() if robot is None else robot
     warnings: Counter[str] = Counter()
@@ -112,39 +112,39 @@ def replay(
             for role in ("audio", "image")
             for topic in chosen.get(role, ())
         )
-        answers = ReplayedAnswers(pipeline, reader.topics, FILE_ADVICE if is_file else ADVICE)
-        begin, used = time.perf_counter(), time.process_time()
+        outputs = EstimateCollector(pipeline, reader.topics, FILE_ADVICE if is_file else ADVICE)
+        start, start_cpu = time.perf_counter(), time.process_time()
         names = {topic.name for topics_of_role in chosen.values() for topic in topics_of_role}
         records = iter(bag.messages(names))
         for method, arguments in reader.calls(ahead(records) if is_file else records):
-            answers.keeps_text = reader.recording_allowed
-            for event in answers.take(method, *arguments):
+            outputs.keeps_text = reader.recording_allowed
+            for event in outputs.take(method, *arguments):
                 if isinstance(event, InputRefused):
                     reader.refused(event.source)
                 if watch is not None:
                     watch(event, reader.last)
-        wall, cpu = time.perf_counter() - begin, time.process_time() - used
+        wall, cpu = time.perf_counter() - start, time.process_time() - start_cpu
     if not reader.counts["final texts"]:
         warnings[NO_TEXT] = 1
-    counts = answers.counts() + reader.counts
+    counts = outputs.counts() + reader.counts
     unspoken = counts["texts_without_speech"]
     if "audio" in chosen and unspoken > max(MIN_TEXTS, 0.5 * counts["final texts"]):
         warnings[MISFIT] = 1
-    elif counts["final texts"] and _wordless(answers.rows):
+    elif counts["final texts"] and _wordless(outputs.rows):
         warnings[WORDLESS] = 1
     recorded = (reader.last - reader.first) / NS
     return Result(
-        rows=answers.rows,
-        bundle=answers.bundle,
+        rows=outputs.rows,
+        bundle=outputs.bundle,
         origin=reader.first,
         counts=counts,
-        warnings=warnings + bag.warnings + answers.warnings + reader.warnings,
+        warnings=warnings + bag.warnings + outputs.warnings + reader.warnings,
         timing={
             "recorded_s": round(recorded, 3),
             "wall_s": round(wall, 3),
             "cpu_s": round(cpu, 3),
             "times_real_time": round(recorded / wall, 1),
-            "recogniser_ms": quantiles(answers.durations),
+            "recogniser_ms": quantiles(outputs.durations),
         },
     )
 
@@ -157,9 +157,9 @@ def ahead(records: Iterator[_Record]) -> Iterator[_Record]:
     """
     reader = ThreadPoolExecutor(1, thread_name_prefix="records")
     try:
-        coming = deque(reader.submit(next, records, None) for _ in range(AHEAD))
-        while (record := coming.popleft().result()) is not None:
-            coming.append(reader.submit(next, records, None))
+        pending = deque(reader.submit(next, records, None) for _ in range(AHEAD))
+        while (record := pending.popleft().result()) is not None:
+            pending.append(reader.submit(next, records, None))
             yield record
     finally:
         reader.shutdown(cancel_futures=True)
@@ -202,7 +202,7 @@ def heard_topics(
     has_text = "speech" in by_role or LIVE_SPEECH in people
     has_audio = "audio" in by_role or any("Audio" in kind for kind in people)
     if not has_text and not has_audio:
-        if all(topic.type in VALUES.values() for topic in bag.topics):  # of a media file
+        if all(topic.type in VALUES.values() for topic in bag.topics):  # a media file
             raise BagError(
                 f"{bag.path} has no audio track and no transcript, so no utterance can be "
                 "determined; give a transcript with --transcript"
@@ -211,7 +211,7 @@ def heard_topics(
         excluded = "".join(f"; {text}" for text in sorted(warnings))
         raise BagError(
             f"{bag.path} has neither audio nor recognized speech, so no utterance can be "
-            f"determined; it has: {names}{excluded}. Name a topic with --audio or --speech"
+            f"determined; it has: {names}{excluded}. Select a topic with --audio or --speech"
         )
     if not has_text:
         warnings[NO_TEXT] = 1
@@ -253,7 +253,7 @@ class _Reader:
         self._node = node
         self._expects_format = expects_format
         self._inputs = InputReader(node.perception.face_rate)
-        self._complaints: dict[str, str] = {}
+        self._warnings_by_topic: dict[str, str] = {}
 
     def calls(self, records: Iterable[BagRecord]) -> Iterator[Call]:
         """Yield inputs in their order with clock ticks between them, then a flush."""
@@ -279,7 +279,7 @@ class _Reader:
             return
         value, problem = self._inputs.read(adapter, record.message, record.time)
         if problem:
-            warning = self._complaints.setdefault(record.topic, f"{record.topic}: {problem}")
+            warning = self._warnings_by_topic.setdefault(record.topic, f"{record.topic}: {problem}")
             self.warnings[warning] += 1
             self.refused(adapter.input)
             if value is None:
@@ -293,7 +293,7 @@ class _Reader:
         self._inputs.refused(source)
 
 
-class ReplayedAnswers:
+class EstimateCollector:
     """Calls a pipeline and keeps its estimates.
 
     Args:
@@ -312,7 +312,7 @@ class ReplayedAnswers:
         self.warnings: Counter[str] = Counter()
         self._pipeline = pipeline
         self._topics, self._advice = topics, advice
-        self._complaints: dict[str, str] = {}
+        self._warnings_by_topic: dict[str, str] = {}
 
     @property
     def bundle(self) -> BundleName:
@@ -353,8 +353,8 @@ class ReplayedAnswers:
                 )
             elif isinstance(event, InputRefused):
                 topic = self._topics.get(event.source, event.source)
-                complaint = self._complaints.setdefault(topic, f"{topic}: {event.reason}")
-                self.warnings[complaint] += 1
+                warning = self._warnings_by_topic.setdefault(topic, f"{topic}: {event.reason}")
+                self.warnings[warning] += 1
             elif isinstance(event, InputLate):
                 topic = self._topics.get(event.source, event.source)
                 self.warnings[f"{topic}: messages that are older than the recording's clock"] += 1

@@ -1,4 +1,4 @@
-"""How far a long command is: a bar on a terminal, nothing elsewhere."""
+"""Progress bars of long commands on a terminal."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from erc_ros.replay.bag import BagRecord, Recording, Topic
 EVERY = 100  # messages between two reports
 
 Progress = Callable[[float], None]
-"""Takes how much of the whole is done."""
+"""Takes the completed amount."""
 
 
 @contextmanager
 def progress_bar(total: float = 1.0, unit: str = "") -> Iterator[Progress]:
-    """Show a bar with the remaining time on stderr if that is a terminal and tqdm is installed.
+    """Show a bar with the remaining time if stderr is a terminal and tqdm is installed.
 
     Args:
-        total: the whole, in units.
+        total: number of units.
         unit: plural, such as "recordings"; "": the bar has no number.
 
     Yields:
-        A function that takes how many units are done.
+        A function that takes the number of completed units.
 
     Example:
         with progress_bar(len(files), "files") as progress:
@@ -34,7 +34,7 @@ def progress_bar(total: float = 1.0, unit: str = "") -> Iterator[Progress]:
     """
     try:
         from tqdm import tqdm
-    except ModuleNotFoundError:  # on a robot, where pip installs without dependencies
+    except ModuleNotFoundError:  # on a robot, pip installs without dependencies
         yield lambda done: None
         return
     number = f" {{n:.4g}}/{{total:.4g}} {unit}," if unit else ""
@@ -48,7 +48,7 @@ def progress_bar(total: float = 1.0, unit: str = "") -> Iterator[Progress]:
 
 
 class ReportingRecording:
-    """A recording that reports how much of it was read, by its messages, 0 to 1."""
+    """A recording that reports the share of its messages that was read, 0 to 1."""
 
     def __init__(self, recording: Recording, progress: Progress) -> None:
         self.path: Path = recording.path
@@ -58,7 +58,7 @@ class ReportingRecording:
         self._recording, self._progress = recording, progress
 
     def messages(self, topics: Collection[str]) -> Iterator[BagRecord]:
-        """As the recording's."""
+        """Yield the messages of the recording."""
         total = max(1, sum(topic.count for topic in self.topics if topic.name in topics))
         for number, record in enumerate(self._recording.messages(topics)):
             if number % EVERY == 0:

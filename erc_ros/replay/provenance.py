@@ -1,4 +1,4 @@
-"""What results were made with: versions, hashes of models and inputs, parameters."""
+"""Provenance of results: versions, hashes of models and inputs, parameters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CHUNK = 2**20  # bytes
 
 
 def software() -> dict[str, Any]:
-    """Versions of this package, of Python and of the libraries that results depend on."""
+    """Return the versions of this package, of Python and of libraries that affect results."""
     return {
         "erc_ros": package_version(),
         "commit": commit() or "unknown",
@@ -37,7 +37,7 @@ def software() -> dict[str, Any]:
 
 
 def models(robot: RobotConfig) -> dict[str, Any]:
-    """The models that a robot's parameters name, with their hashes."""
+    """Return the models that a robot's parameters name, with their hashes."""
     node = robot.utterance_node.perception
     bundle = load_bundle(model_folder(robot.emotion_node.recognition.bundle))
     content: dict[str, Any] = {
@@ -51,7 +51,7 @@ def models(robot: RobotConfig) -> dict[str, Any]:
 
 
 def changed_parameters(robot: RobotConfig) -> dict[str, dict[str, Any]]:
-    """Node -> its parameters that differ from the defaults."""
+    """Return node -> its parameters that differ from the defaults."""
     default = RobotConfig()
     changed = {}
     for name in ("utterance_node", "emotion_node"):
@@ -62,7 +62,7 @@ def changed_parameters(robot: RobotConfig) -> dict[str, dict[str, Any]]:
 
 
 def digests(paths: Iterable[Path]) -> dict[str, str]:
-    """Name of a file or folder -> its SHA-256; those that cannot be read are excluded."""
+    """Return name of a file or folder -> its SHA-256, without those that could not be read."""
     hashes = {}
     for path in paths:
         try:
@@ -73,7 +73,7 @@ def digests(paths: Iterable[Path]) -> dict[str, str]:
 
 
 def digest(*paths: Path) -> str:
-    """SHA-256 of files, or of the names and contents of all files of a folder."""
+    """Return the SHA-256 of files, or of the names and contents of all files of a folder."""
     total = hashlib.sha256()
     for path in paths:
         is_folder = path.is_dir()
@@ -87,15 +87,15 @@ def digest(*paths: Path) -> str:
     return total.hexdigest()
 
 
-def lines(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
-    """Nested values as (name, value) for a table, such as ("bundle sha256", "18d1...")."""
+def lines(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Flatten nested values to (name, value) for a table, such as ("bundle sha256", "18d1...")."""
     rows: list[tuple[str, str]] = []
     for name, value in values.items():
-        shown = f"{before} {name}".strip()
+        full_name = f"{prefix} {name}".strip()
         if isinstance(value, Mapping):
-            rows += lines(value, shown)
+            rows += lines(value, full_name)
         else:
-            rows.append((shown, str(value)))
+            rows.append((full_name, str(value)))
     return rows
 
 

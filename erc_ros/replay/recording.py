@@ -1,4 +1,4 @@
-"""Any recording for replay: a rosbag2, or a media file with its transcript."""
+"""Recordings for replay: a rosbag2, or a media file with its transcript."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from erc_ros.values.transcript import Transcript
 from erc_ros.values.utterance import SAMPLE_RATE
 
 IMAGE, SPEECH = "/image", "/speech"
-RECOGNIZED = "/recognized_speech"  # the texts of a recognizer, in a rosbag2
+RECOGNIZED = "/recognized_speech"  # texts of a speech recognizer that is run on a rosbag2
 FRAME_RATE = 5.0  # Hz
-MIN_DIFFERENCE = seconds(2.0)  # of the ends of two tracks, to be reported
+MIN_DIFFERENCE = seconds(2.0)  # reported difference between the ends of two tracks
 _FORMAT = AudioFormat(SAMPLE_RATE, 1, "S16LE")
 
 
@@ -51,12 +51,12 @@ class MediaRecording:
 
     Args:
         path: the media file.
-        cues: its transcript; empty: there is none.
-        frame_rate: Hz; at most so many frames per second are decoded to pixels.
-        recognizer: reads the first audio track that is used, where there is no transcript.
+        cues: its transcript; empty: none.
+        frame_rate: maximum number of frames per second that are decoded (Hz).
+        recognizer: transcribes the first used audio track if there is no transcript.
 
     Raises:
-        MediaError: the file cannot be used. TranscriptError: it is that of another recording.
+        MediaError: the file cannot be used. TranscriptError: it belongs to another recording.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class MediaRecording:
 
     @property
     def span(self) -> tuple[int, int]:
-        """Times (ns) of its beginning and end; (0, 0) where the file does not say."""
+        """Times (ns) of its start and end; (0, 0) if the file does not state its duration."""
         length = self._media.duration
         return (ORIGIN, ORIGIN + length) if length else (0, 0)
 
@@ -120,7 +120,7 @@ class MediaRecording:
     def _audio(
         self, topic: str, track: int, recognizer: SpeechRecognizer | None
     ) -> Iterator[BagRecord]:
-        """The audio of a track, and what is recognized in it when its segment has ended."""
+        """Yield the audio of a track, and recognized texts when their segments have ended."""
         speech = None if recognizer is None else RecognizedSpeech(recognizer)
         now = ORIGIN
         for chunk in self._media.chunks(track):
@@ -132,7 +132,7 @@ class MediaRecording:
             yield from recognized(speech.flush(), now)
 
     def close(self) -> None:
-        """Nothing is kept open between calls."""
+        """Do nothing: no file is kept open between calls."""
 
     def __enter__(self) -> MediaRecording:
         return self
@@ -147,7 +147,7 @@ class MediaRecording:
 
 
 def _compare_ends(audio: int, video: int, warnings: Counter[str]) -> None:
-    """Count a track that ends long before the other one (ns; 0: unknown)."""
+    """Warn of a track that ends long before the other one (ns; 0: unknown)."""
     first, last = sorted((audio, video))
     if first and last - first > max(MIN_DIFFERENCE, last // 10):
         name, lacks = ("video", "a face") if video < audio else ("audio", "a voice")
@@ -161,11 +161,11 @@ class RecognizedBag(Bag):
 
     Args:
         path: the rosbag2.
-        recognizer: reads the audio topic that is used.
-        config: of the microphone; None: the defaults.
+        recognizer: transcribes the used audio topic.
+        config: configuration of the microphone; None: the defaults.
 
     Raises:
-        BagError: it cannot be used. TranscriptError: it has no audio.
+        BagError: it cannot be used. TranscriptError: it has no audio topic.
     """
 
     def __init__(
@@ -176,7 +176,7 @@ class RecognizedBag(Bag):
         self._config = PerceptionConfig() if config is None else config
         if not any(topic.type in types_of("audio") for topic in self.topics):
             self.close()
-            raise TranscriptError(f"{path} has no audio topic: there is no speech to recognize")
+            raise TranscriptError(f"{path} has no audio topic to recognize speech in")
         kinds = {*types_of("speech"), LIVE_SPEECH}
         named = sorted(t.name for t in self.topics if t.type in kinds and carries_its_role(t))
         if named:
@@ -204,10 +204,10 @@ class RecognizedBag(Bag):
                 if isinstance(value, AudioFormat):
                     microphone.inform(value)
                 elif isinstance(value, AudioChunk):
-                    yield from _heard(microphone.feed(value), speech, now)
+                    yield from _recognized(microphone.feed(value), speech, now)
             except (ValueError, TypeError, AttributeError):
-                continue  # the replay counts and names it
-        yield from _heard(microphone.flush(), speech, now)
+                continue  # the replay counts and reports it
+        yield from _recognized(microphone.flush(), speech, now)
         yield from recognized(speech.flush(), now, RECOGNIZED)
 
 
@@ -215,7 +215,9 @@ def _role(topic: Topic) -> str:
     return ADAPTERS[topic.type].input if topic.type in ADAPTERS else ""
 
 
-def _heard(events: Iterable[object], speech: RecognizedSpeech, now: int) -> Iterator[BagRecord]:
+def _recognized(
+    events: Iterable[object], speech: RecognizedSpeech, now: int
+) -> Iterator[BagRecord]:
     for event in events:
         if isinstance(event, AudioSamples):
             samples = np.clip(np.rint(event.samples * 32768), -32768, 32767).astype("<i2")
@@ -239,34 +241,34 @@ def recognized(cues: Collection[Cue], now: int, topic: str = SPEECH) -> Iterator
 
 
 def is_media(path: Path) -> bool:
-    """Return whether a path is named like a media file, or a session of several."""
+    """Return whether a path has the suffix of a media file or of a session of several."""
     return is_session(path) or (path.suffix.casefold() in SUFFIXES and not path.is_dir())
 
 
 def recording_name(path: Path) -> str:
-    """Return what results call a recording."""
+    """Return the name of a recording in results."""
     return path.name[: -len(SUFFIX)] if is_session(path) else path.resolve().stem
 
 
 def recording_files(path: Path) -> list[Path]:
-    """Return the recording and, of a session, its files."""
+    """Return the recording and, for a session, its files."""
     return [path, *(file.path for file in read_session(path).files)] if is_session(path) else [path]
 
 
 def duration(path: Path) -> int:
-    """Return the length of a media file or session, ns; 0 where it is not stated."""
+    """Return the duration of a media file or session (ns); 0 if it is not stated."""
     with open_recording(path) as recording:
         return recording.span[1] - recording.span[0]
 
 
 def _check_is_bag(path: Path) -> None:
-    """Refuse what is neither a rosbag2 nor a media file, before the library for rosbags is needed.
+    """Check that a path is a rosbag2, before the library for rosbags is imported.
 
     Raises:
-        FileNotFoundError: there is no such path. BagError: it is no recording.
+        FileNotFoundError: the path does not exist. BagError: it is not a recording.
     """
     if "://" in str(path):
-        raise BagError(f"{path} is an address: download the file first")
+        raise BagError(f"{path} is a URL: download the file first")
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; give a media file or a rosbag2 folder")
     names = [each.name for each in path.iterdir()] if path.is_dir() else [path.name]
@@ -289,9 +291,9 @@ def open_recording(
     """Open a rosbag2, a media file, or a session of several, with its transcript.
 
     Args:
-        cues: transcript of a media file. frame_rate: Hz, of a media file.
-        recognizer: reads the audio, where there is no transcript.
-        config: of the microphone of a rosbag2.
+        cues: transcript of a media file. frame_rate: frame rate of a media file (Hz).
+        recognizer: transcribes the audio if there is no transcript.
+        config: configuration of the microphone of a rosbag2.
 
     Raises:
         BagError, MediaError, TranscriptError, FileNotFoundError: it cannot be used.

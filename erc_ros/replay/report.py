@@ -1,7 +1,7 @@
 """The output files of a replay: estimates as JSON lines and CSV, counts, and an image.
 
-estimates.jsonl, estimates.csv and summary.json depend on the recording, the models and the settings
-only; timing.json has the run time.
+estimates.jsonl, estimates.csv and summary.json depend only on the recording, the models and the
+settings; timing.json contains the run time.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import MODALITIES, speaker_name
 from erc_ros.values.why import changes
 
-UNKNOWN = "unknown"  # how summary.json counts estimates below `min_confidence`
+UNKNOWN = "unknown"  # label in summary.json of estimates below `min_confidence`
 
 
 @dataclass
 class Result:
-    """What came out of a recording.
+    """The results of a replay.
 
-    origin: ns, time of the first message. traces: ns by stage of each estimate, over DDS only.
+    origin: time of the first message (ns). traces: ns by stage of each estimate; only over DDS.
     """
 
     rows: list[Row]
@@ -44,29 +44,29 @@ class Result:
 
 
 def check_out(folder: Path, bag: Recording) -> None:
-    """Check that `folder` does not hold the results of another recording.
+    """Check that `folder` does not contain the results of another recording.
 
     Raises:
         BagError: it does.
     """
     try:
-        before = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        origin = int(before["origin_ns"])
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        origin = int(summary["origin_ns"])
     except (OSError, ValueError, KeyError, TypeError):
-        return  # nothing, or no results of ours
+        return  # empty, or results of another program
     first, last = bag.span
-    name = before.get("recording") or "a recording"
+    name = summary.get("recording") or "a recording"
     if not last or (first <= origin <= last and name in ("a recording", name_of(bag))):
         return
-    began = datetime.fromtimestamp(origin // NS, timezone.utc)
+    start = datetime.fromtimestamp(origin // NS, timezone.utc)
     raise BagError(
-        f"{folder} holds the results of {name}, which began at {began:%Y-%m-%d %H:%M:%S} UTC and "
-        f"is not {bag.path}: choose another folder with --out, or give --overwrite"
+        f"{folder} has the results of {name}, which starts at {start:%Y-%m-%d %H:%M:%S} UTC and "
+        f"is not {bag.path}: choose another folder with --out, or use --overwrite"
     )
 
 
 def name_of(bag: Recording) -> str:
-    """What results call a recording."""
+    """Return the name of a recording in results."""
     return recording_name(bag.path)
 
 
@@ -77,15 +77,15 @@ def write(
     recording: str = "",
     made_with: Mapping[str, Any] | None = None,
 ) -> list[Path]:
-    """Write everything into `folder` (made if need be), or nothing, and return the files.
+    """Write all results into `folder` (created if needed), or none on an error; return the files.
 
     Args:
-        with_text: False keeps what was said out of every file.
-        recording: its name, "" where it has none.
-        made_with: versions, hashes and parameters; stored as they are.
+        with_text: False excludes the texts from all files.
+        recording: name of the recording; "": none.
+        made_with: versions, hashes and parameters, stored unchanged.
 
     Raises:
-        OSError: it cannot be written; what was there before is as it was.
+        OSError: it could not be written; former results are unchanged.
     """
     rows = [row if with_text else replace(row, text="") for row in result.rows]
     with whole_folder(folder) as new:
@@ -121,19 +121,21 @@ def _write(result: Result, rows: list[Row], folder: Path, about: Mapping[str, An
 
 
 def summary_of_why(rows: Sequence[Row]) -> dict[str, Any]:
-    """By modality: mean reliability, and in how many estimates it decided or was not trusted."""
+    """Return the mean weight and reliability of each modality, and how often it decided."""
     summary = {}
     for name in MODALITIES:
-        known = [(row, row.why[name]) for row in rows if name in row.why]
-        if not known:
+        explained = [(row, row.why[name]) for row in rows if name in row.why]
+        if not explained:
             continue
-        reliability = [why.reliability for _, why in known if why.reliability is not None]
+        reliability = [why.reliability for _, why in explained if why.reliability is not None]
         mean = round(sum(reliability) / len(reliability), 6) if reliability else None
-        distrust = Counter(why.distrust for _, why in known if why.distrust)
+        distrust = Counter(why.distrust for _, why in explained if why.distrust)
         summary[name] = {
-            "mean_weight": round(sum(row.weights[name] for row, _ in known) / len(known), 6),
+            "mean_weight": round(
+                sum(row.weights[name] for row, _ in explained) / len(explained), 6
+            ),
             "mean_reliability": mean,
-            "changed_the_label": sum(name in changes(r.most_probable, r.why) for r, _ in known),
+            "changed_the_label": sum(name in changes(r.most_probable, r.why) for r, _ in explained),
             "not_trusted": dict(sorted(distrust.items())),
         }
     return summary
@@ -150,9 +152,9 @@ def _json(entry: dict[str, Any]) -> str:
 
 
 def _write_csv(file: Path, rows: Sequence[Row], origin: int) -> None:
-    """One line per estimate, nested values as columns such as `p_joy` and `weight_text`.
+    """Write one line per estimate, nested values as columns such as `p_joy` and `weight_text`.
 
-    The first columns are for people: s from `origin` (ns), and the speaker's name.
+    The first columns are for readers: s from `origin` (ns), and the speaker's name.
     """
     lines = [
         {
@@ -184,7 +186,7 @@ def _flat(row: Row) -> dict[str, Any]:
 
 
 def quantiles(durations: Sequence[int]) -> dict[str, float]:
-    """p50, p95, p99 and greatest of durations (ns), in ms; empty without durations."""
+    """Return p50, p95, p99 and maximum of durations (ns) in ms; empty without durations."""
     ordered = sorted(durations)
     if not ordered:
         return {}

@@ -1,4 +1,4 @@
-"""One row per estimate: what a replay writes, draws and compares."""
+"""Rows of a replay, one per estimate, for files, images and comparisons."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BundleName:
-    """Which models answered."""
+    """The model package that made the estimates."""
 
     name: str
     version: str
@@ -28,7 +28,7 @@ class BundleName:
 
 @dataclass(frozen=True)
 class Row:
-    """One estimate, as it is written. Times in ns on the clock of the recording."""
+    """One estimate in the output files. Times are in ns on the clock of the recording."""
 
     conversation_id: str
     utterance_id: str
@@ -44,28 +44,26 @@ class Row:
     valence: float
     arousal: float
     probabilities: dict[str, float]  # label -> probability
-    modalities: dict[str, bool]  # "text", "audio", "visual" -> whether it counted
-    weights: dict[str, float]  # likewise, how much
+    modalities: dict[str, bool]  # "text", "audio", "visual" -> whether it was used
+    weights: dict[str, float]  # likewise, its weight
     is_final: bool
-    overlap: float | None = None  # share of the time in which two or more speak; None = unknown
+    overlap: float | None = None  # share of time with two or more speakers; None = unknown
     latency: int | None = None  # ns from the last input to the estimate; None = not measured
-    why: dict[str, Why] = field(
-        default_factory=dict
-    )  # of the modalities that were there; {} = unknown
-    text_excluded: str = ""  # why a text was not used, as in the message; "" = it was, or none came
+    why: dict[str, Why] = field(default_factory=dict)  # of the available modalities; {} = unknown
+    text_excluded: str = ""  # why a text was not used, as in the message; "" = used, or no text
 
     @property
     def most_probable(self) -> str:
-        """The label, also where the confidence is too small for one (`label` is empty)."""
+        """The most probable label, even if `label` is empty because of low confidence."""
         return self.label or max(self.probabilities, key=self.probabilities.__getitem__, default="")
 
     def moved(self, offset: int) -> Row:
-        """The same, `offset` ns later."""
+        """Return the row with its times shifted by `offset` ns."""
         return replace(self, start=self.start + offset, end=self.end + offset)
 
 
 def with_row(rows: Sequence[Row], row: Row) -> list[Row]:
-    """The rows with one more; a final one that came before with the same ids is replaced."""
+    """Add a row; a final row replaces an earlier final row with the same ids."""
     ids = row.conversation_id, row.utterance_id
     for place, other in enumerate(rows):
         if (other.conversation_id, other.utterance_id) == ids and other.is_final and row.is_final:
@@ -76,7 +74,7 @@ def with_row(rows: Sequence[Row], row: Row) -> list[Row]:
 def relabelled(
     rows: Sequence[Row], conversation_id: str, utterance_ids: Collection[str], speaker_id: str
 ) -> list[Row]:
-    """The rows with another speaker in some of a conversation's utterances."""
+    """Assign some utterances of a conversation to another speaker."""
     return [
         replace(row, speaker_id=speaker_id)
         if row.conversation_id == conversation_id and row.utterance_id in utterance_ids
@@ -121,7 +119,7 @@ _AS_IN_THE_MESSAGE = (
 
 
 def overlap_or_none(value: float) -> float | None:
-    """An utterance's overlap as it is written; NaN is None, which JSON can say."""
+    """Return the overlap for the output files, with NaN as None for JSON."""
     return None if math.isnan(value) else rounded(value)
 
 

@@ -1,4 +1,4 @@
-"""A session of several files: cameras, and microphones of the room or one for each person.
+"""Sessions of several files: cameras, and microphones of the room or of each person.
 
 `NAME.session.yaml` lists them:
 
@@ -8,10 +8,10 @@
       - {file: ana.wav, role: microphone, person: Ana}
       - {file: ben.wav, role: microphone, person: Ben, offset: 0.25}
 
-`offset` is the time (s) of the session at which the file begins. Clocks that drift apart are not
-corrected. The pipeline receives one mixture of the microphones and one image with all cameras side
-by side. The microphone that is loudest during a text tells whose text it is, and the audio of that
-utterance is taken from this microphone.
+`offset` is the time of the session (s) at which the file begins. Clock drift is not corrected. The
+pipeline receives one mixture of the microphones and one image with all cameras side by side. A text
+is attributed to the person of the microphone that is loudest during it, and the utterance uses the
+audio of this microphone.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ CAMERA, MICROPHONE = "camera", "microphone"
 VOICE = "VoiceSound"  # type of a record with the audio of one person's microphone
 AUDIO, IMAGE, SPEECH = "/audio", "/image", "/speech"
 BLOCK = SAMPLE_RATE // 10  # samples of which levels are computed and mixed
-MARGIN = 1.5  # dB by which a microphone must be louder than the others to tell the person
+MARGIN = 1.5  # dB by which a microphone must be louder than all others to attribute a text
 _BLOCK_TIME = BLOCK * NS // SAMPLE_RATE
 _FORMAT = AudioFormat(SAMPLE_RATE, 1, "S16LE")
 _SILENT = 1e-10  # power
-_FLOOR = -75.0, -30.0  # dB; a noise floor outside is that of a noise gate, or of constant speech
+_FLOOR = -75.0, -30.0  # dB; a noise floor outside is due to a noise gate or constant speech
 _MAX_OFFSET = 86_400.0  # s
-_MIN_WORDS = 2  # of a person, where a text is divided
+_MIN_WORDS = 2  # of a person, to divide a text
 
 
 @dataclass(frozen=True, slots=True)
 class SessionFile:
-    """One file of a session. offset: ns of the session at which it begins. person: "" unknown."""
+    """One file of a session. offset: its start in the session (ns). person: "": unknown."""
 
     path: Path
     role: str
@@ -72,22 +72,22 @@ class SessionFile:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What a session file says. transcript: None where it names none."""
+    """The content of a session file. transcript: None if it names none."""
 
     files: tuple[SessionFile, ...]
     transcript: Path | None = None
 
 
 def is_session(path: Path) -> bool:
-    """Return whether a path is named like a session file."""
+    """Return whether a path has the suffix of a session file."""
     return path.name.casefold().endswith(SUFFIX) and not path.is_dir()
 
 
 def read_session(path: Path) -> Session:
-    """Read `NAME.session.yaml`; names of files are relative to its folder.
+    """Read `NAME.session.yaml`; file names are relative to its folder.
 
     Raises:
-        MediaError: malformed, or a value that cannot be used. OSError: the file cannot be read.
+        MediaError: it is malformed or has an invalid value. OSError: it could not be read.
     """
     with path.open("rb") as stream:
         content = stream.read(SESSION_BYTES + 1)
@@ -106,7 +106,7 @@ def read_session(path: Path) -> Session:
     files = tuple(_file(path, entry, n) for n, entry in enumerate(values["files"], start=1))
     people = [file.person for file in files if file.person]
     if twice := {person for person in people if people.count(person) > 1}:
-        raise MediaError(f"{path.name}: two microphones of {shown(min(twice))}")
+        raise MediaError(f"{path.name}: two microphones for {shown(min(twice))}")
     transcript = values.get("transcript")
     if transcript is not None and not isinstance(transcript, str):
         raise MediaError(f"{path.name}: `transcript` must be the name of a file")
@@ -137,12 +137,12 @@ class SessionRecording:
 
     Args:
         path: the session file.
-        cues: its transcript; empty: there is none. A cue without speaker is attributed by level.
-        frame_rate: Hz, of the image.
-        recognizer: reads the mixture of the microphones, where there is no transcript.
+        cues: its transcript; empty: none. A cue without a speaker is attributed by level.
+        frame_rate: frame rate of the image (Hz).
+        recognizer: transcribes the mixture of the microphones if there is no transcript.
 
     Raises:
-        MediaError: a file cannot be used. TranscriptError: it is that of another session.
+        MediaError: a file cannot be used. TranscriptError: it belongs to another session.
     """
 
     def __init__(
@@ -174,17 +174,17 @@ class SessionRecording:
         length = self._duration / NS
         self.topics = [
             Topic(name, VALUES[role], max(1, round(count)))
-            for name, role, count, is_there in (
+            for name, role, count, is_available in (
                 (AUDIO, "audio", length * 10 * (1 + len(people)), bool(self._microphones)),
                 (IMAGE, "image", length * frame_rate, bool(self._cameras)),
                 (SPEECH, "speech", len(self._cues), bool(self._cues) or recognizer is not None),
             )
-            if is_there
+            if is_available
         ]
 
     @property
     def span(self) -> tuple[int, int]:
-        """Times (ns) of its beginning and end; (0, 0) where no file states its length."""
+        """Times (ns) of its start and end; (0, 0) if no file states its duration."""
         return (ORIGIN, ORIGIN + self._duration) if self._duration else (0, 0)
 
     def messages(self, topics: Collection[str]) -> Iterator[BagRecord]:
@@ -216,7 +216,7 @@ class SessionRecording:
 
     @cached_property
     def _levels(self) -> Levels:
-        """Of the whole session: a first pass over the microphones."""
+        """The levels of the whole session, from a first pass over the microphones."""
         powers = [powers for _, _, powers in _mixed(self._microphones)]
         people = [file.person for file, _ in self._microphones]
         return Levels(np.array(powers, np.float32).reshape(-1, len(people)), people)
@@ -239,14 +239,14 @@ class SessionRecording:
             yield from self._recognized(speech.flush(), now)
 
     def _recognized(self, cues: Collection[Cue], now: int) -> Iterator[BagRecord]:
-        """The texts of a recognizer, whose times count from the clock of the recording."""
+        """Yield the texts of a speech recognizer; their times are on the clock of the recording."""
         for cue in cues:
             for part in self._attributed(_shifted(cue, -ORIGIN)):
                 (text,) = transcripts_of([part], self._voices)
                 yield BagRecord(now, SPEECH, VALUES["speech"], replace(text, arrival=now))
 
     def _images(self) -> Iterator[Frame]:
-        """One image of all cameras, whenever each of them that is running has sent a new one."""
+        """Yield an image of all cameras whenever each running camera has a new frame."""
         frames = heapq.merge(
             *(self._frames(number) for number in range(len(self._cameras))),
             key=lambda each: each[1].stamp,
@@ -274,7 +274,7 @@ class SessionRecording:
                 yield number, replace(frame, stamp=stamp)
 
     def close(self) -> None:
-        """Nothing is kept open between calls."""
+        """Do nothing: no file is kept open between calls."""
 
     def __enter__(self) -> SessionRecording:
         return self
@@ -289,10 +289,10 @@ class SessionRecording:
 
 
 class Mosaic:
-    """Images of several cameras side by side, in cells of one size, as one image.
+    """One image with the images of several cameras side by side, in cells of equal size.
 
     Args:
-        cameras: how many.
+        cameras: number of cameras.
     """
 
     def __init__(self, cameras: int) -> None:
@@ -303,7 +303,7 @@ class Mosaic:
         self._pixels = np.zeros((rows * self._height, self._columns * self._width, 3), np.uint8)
 
     def put(self, number: int, frame: Frame) -> None:
-        """Show a frame (bgr8) in the cell of camera `number`."""
+        """Draw a frame (bgr8) into the cell of camera `number`."""
         pixels = np.frombuffer(frame.data, np.uint8).reshape(frame.height, frame.width, 3)
         scale = min(self._width / frame.width, self._height / frame.height)
         size = max(1, int(frame.width * scale)), max(1, int(frame.height * scale))
@@ -314,28 +314,28 @@ class Mosaic:
         cell[: size[1], : size[0]] = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
 
     def frame(self, stamp: int) -> Frame:
-        """Return what the cells show now."""
+        """Return the current image."""
         height, width = self._pixels.shape[:2]
         return Frame(stamp, "bgr8", width, height, 3 * width, self._pixels.tobytes())
 
 
 class Levels:
-    """How loud each microphone of a session is.
+    """Levels of the microphones of a session.
 
     Args:
         powers: (blocks, microphones) mean square of blocks of 0.1 s.
-        people: whose microphone each is; "" unknown.
+        people: the person of each microphone; "": unknown.
     """
 
     def __init__(self, powers: NDArray[np.float32], people: Sequence[str]) -> None:
         decibels = 10 * np.log10(np.maximum(powers, _SILENT))
-        # Gains differ. Noise of the room, which all microphones receive, makes them comparable.
+        # Gains differ; levels relative to the noise of the room are comparable.
         floor = np.percentile(decibels, 10, axis=0) if len(decibels) else np.zeros(len(people))
         self._above = decibels - np.clip(floor, *_FLOOR)
         self._people = people
 
     def person(self, start: int, end: int) -> str:
-        """Return whose microphone is the loudest from `start` to `end` (ns); "" if unclear."""
+        """Return the person of the loudest microphone from `start` to `end` (ns); "" if unclear."""
         first = max(0, start // _BLOCK_TIME)
         part = self._above[first : max(first + 1, -(-end // _BLOCK_TIME))]
         if not len(part):
@@ -349,9 +349,9 @@ class Levels:
         return self._people[best]
 
     def attributed(self, cue: Cue) -> list[Cue]:
-        """Return the cue with its speaker; several cues where words of several people have times.
+        """Return the cue with its speaker, divided if timed words are of several people.
 
-        A person must have at least two words in a row.
+        Each part has at least two consecutive words of a person.
         """
         runs: list[tuple[str, list[Word]]] = []
         for word in cue.words:
@@ -384,10 +384,10 @@ class Levels:
 def _mixed(
     microphones: Sequence[tuple[SessionFile, MediaFile]],
 ) -> Iterator[tuple[NDArray[np.float32], list[NDArray[np.float32] | None], NDArray[np.float32]]]:
-    """(mixture, block of each microphone or None after its end, their powers) of each 0.1 s.
+    """Yield (mixture, block of each microphone or None after its end, their powers) per 0.1 s.
 
-    Gain sharing (Dugan): each microphone counts by its share of the power, so that the noise of
-    silent ones is attenuated, and the mixture is not louder than the loudest one.
+    Gain sharing (Dugan): each microphone is weighted by its share of the power, so that the noise
+    of silent ones is attenuated, and the mixture is not louder than the loudest one.
     """
     sources = [_blocks(media, file.offset) for file, media in microphones]
     smooth = np.full(len(sources), _SILENT, np.float32)
@@ -409,8 +409,8 @@ def _mixed(
 
 
 def _blocks(media: MediaFile, offset: int) -> Iterator[NDArray[np.float32]]:
-    """Blocks of 0.1 s from time 0 of the session on, (BLOCK,) float32; gaps are silent."""
-    block, first, is_empty = np.zeros(BLOCK, np.float32), 0, True  # first: samples, its beginning
+    """Yield blocks of 0.1 s from time 0 of the session, (BLOCK,) float32; gaps are silent."""
+    block, first, is_empty = np.zeros(BLOCK, np.float32), 0, True  # first: its first sample
     for chunk in media.chunks(rate=SAMPLE_RATE):
         assert chunk.stamp is not None
         samples = np.frombuffer(chunk.data, "<i2").astype(np.float32) / 32768

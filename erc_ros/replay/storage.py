@@ -1,11 +1,11 @@
-"""The files of a recording, mcap and sqlite3: which topics, which messages, within bounds.
+"""Readers of the files of a recording, mcap and sqlite3, with bounded memory.
 
-A library that unpacks what it is given takes as much memory as the file's author likes: 200 kB of
-zeros, packed, are gigabytes. Here nothing is unpacked beyond its bound (`values/bounds.py`), and
-SQLite gives rows of plain tables only. Neither rosbags nor mcap bounds what a chunk unpacks to.
+Unbounded decompression lets the author of a file choose how much memory it needs: 200 kB of
+compressed zeros unpack to gigabytes. Here everything is unpacked only up to its bound
+(`values/bounds.py`), and SQLite reads only plain tables. Neither rosbags nor mcap has such bounds.
 
-A file without index was cut short (full disk, power off): then its records are read one by one up
-to the cut.
+A truncated file (full disk, power off) has no index: its records are read one by one up to the
+truncation.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from erc_ros.values.bounds import (
 from erc_ros.values.errors import ErcValueError
 from erc_ros.values.nanoseconds import NS
 
-LATENESS = 2 * NS  # a recording without index may be this much out of order
+LATENESS = 2 * NS  # maximum disorder of a recording without index
 
 
 class StorageError(ErcValueError):
-    """A file that could not be read completely; the message says why."""
+    """A file could not be read completely; the message states the reason."""
 
 
 @dataclass(frozen=True)
 class Channel:
-    """A topic with what its bytes mean. text: definition, encoding: ros2msg, ros2idl or ""."""
+    """A topic with its type. text: definition of the type; encoding: ros2msg, ros2idl or ""."""
 
     topic: str
     type: str
@@ -49,17 +49,17 @@ class Channel:
     text: str = ""
 
 
-Message = tuple[Channel, int, bytes]  # with the time when it was recorded, ns
+Message = tuple[Channel, int, bytes]  # channel, time of recording (ns), data
 
 
 @dataclass
 class File:
-    """One file. start, end: ns, of its first and last message, 0 where the file does not say.
+    """One file. start, end: times of its first and last message (ns), 0 if unknown.
 
-    messages(channels): those of these channels, by time. close: gives the file back.
+    messages: yields the messages of given channels by time. close: closes the file.
     """
 
-    channels: dict[Channel, int]  # with their message counts
+    channels: dict[Channel, int]  # with message counts
     start: int
     messages: Callable[[Collection[Channel]], Iterator[Message]]
     close: Callable[[], None]
@@ -67,20 +67,20 @@ class File:
 
 
 def open_file(file: Path, warnings: Counter[str]) -> File:
-    """A file by its index.
+    """Open a file by its index.
 
     Args:
-        warnings: counts what has to be excluded while it is read.
+        warnings: counts what is skipped while the file is read.
 
     Raises:
-        StorageError: it has none, or it is damaged: `read_without_index` may still help.
-        OSError: it cannot be read.
+        StorageError: it has no index, or it is damaged: use `read_without_index`.
+        OSError: it could not be read.
     """
     return (_open_mcap if file.suffix == ".mcap" else _open_sqlite)(file, warnings)
 
 
 def read_without_index(file: Path, warnings: Counter[str]) -> Iterator[Message]:
-    """What can be read of a file up to where it breaks off, by time.
+    """Yield the messages of a truncated file that can be read, by time.
 
     Raises:
         OSError: it cannot be read.
@@ -89,7 +89,7 @@ def read_without_index(file: Path, warnings: Counter[str]) -> Iterator[Message]:
 
 
 def _ordered(messages: Iterable[Message]) -> Iterator[Message]:
-    """By time, where no message is more than `LATENESS` late."""
+    """Sort messages by time, assuming that none is more than `LATENESS` late."""
     heap: list[tuple[int, int, Message]] = []
     waiting = 0  # bytes
     for number, message in enumerate(messages):
@@ -103,11 +103,11 @@ def _ordered(messages: Iterable[Message]) -> Iterator[Message]:
         yield heapq.heappop(heap)[2]
 
 
-def unpack_zstd(data: bytes, most: int) -> bytes:
-    """What is packed in all frames of `data`.
+def unpack_zstd(data: bytes, limit: int) -> bytes:
+    """Decompress all frames of `data`.
 
     Raises:
-        StorageError: more than `most` bytes.
+        StorageError: the result exceeds `limit` bytes.
         Exception: the data are damaged.
     """
     if sys.version_info >= (3, 14):
@@ -116,26 +116,26 @@ def unpack_zstd(data: bytes, most: int) -> bytes:
         from backports import zstd
 
     parts: list[bytes] = []
-    left = most
+    left = limit
     while data:
         frame = zstd.ZstdDecompressor()
         parts.append(frame.decompress(data, max_length=left + 1))
         left -= len(parts[-1])
         if left < 0:
-            raise StorageError(f"more than {most} bytes are packed in it")
+            raise StorageError(f"more than {limit} bytes after decompression")
         if not frame.eof:
-            raise StorageError("packed data end too early")
+            raise StorageError("compressed data are truncated")
         data = frame.unused_data
     return b"".join(parts)
 
 
-def _unpack_lz4(data: bytes, most: int) -> bytes:
+def _unpack_lz4(data: bytes, limit: int) -> bytes:
     from lz4.frame import LZ4FrameDecompressor
 
     frame = LZ4FrameDecompressor()
-    unpacked = bytes(frame.decompress(data, max_length=most + 1))
-    if len(unpacked) > most or not frame.eof:
-        raise StorageError(f"more than {most} bytes are packed in it, or the data end too early")
+    unpacked = bytes(frame.decompress(data, max_length=limit + 1))
+    if len(unpacked) > limit or not frame.eof:
+        raise StorageError(f"more than {limit} bytes after decompression, or truncated data")
     return unpacked
 
 
@@ -153,11 +153,11 @@ class _Chunk:
     end: int
     offset: int
     size: int  # bytes, unpacked
-    channels: frozenset[int]  # that have messages in it; empty: not told
+    channels: frozenset[int]  # channels with messages in the chunk; empty: unknown
 
 
 class _Names:
-    """Schemas and channels, as they come by in a file."""
+    """Schemas and channels that were read from a file."""
 
     def __init__(self) -> None:
         self.channels: dict[int, Channel] = {}
@@ -168,7 +168,7 @@ class _Names:
             (number,) = struct.unpack_from("<H", body)
             name, encoding, text = _strings(body, 2, 3)
             if len(text) > DEFINITION:
-                encoding = text = ""  # as if it were not told
+                encoding = text = ""  # ignored
             self._schemas[number] = (name, encoding, text)
         elif opcode == _CHANNEL:
             number, schema = struct.unpack_from("<HH", body)
@@ -180,9 +180,9 @@ class _Names:
 
 def _check_topic(name: object, kind: object, count: int) -> None:
     if not (isinstance(name, str) and isinstance(kind, str)):
-        raise StorageError("a topic's name or type is no text")
+        raise StorageError("topic name and type must be strings")
     if max(len(name), len(kind)) > TOPIC_NAME:
-        raise StorageError(f"the topic {shown(name)} has a name or type of too many characters")
+        raise StorageError(f"the topic {shown(name)} has a name or type that is too long")
     if count >= TOPICS:
         raise StorageError(f"more than {TOPICS} topics")
 
@@ -196,7 +196,7 @@ def _open_mcap(file: Path, warnings: Counter[str]) -> File:
         raise
     except Exception as error:
         stream.close()
-        raise StorageError(f"its index is damaged ({error or type(error).__name__})") from error
+        raise StorageError(f"the index is damaged ({error or type(error).__name__})") from error
     chunks.sort(key=lambda chunk: (chunk.start, chunk.offset))
 
     def messages(wanted: Collection[Channel]) -> Iterator[Message]:
@@ -238,14 +238,14 @@ def _open_mcap(file: Path, warnings: Counter[str]) -> File:
 
 
 def _summary(stream: BinaryIO) -> tuple[_Names, list[_Chunk], dict[int, int]]:
-    """What stands behind the data: channels, chunks, and how many messages a channel has."""
+    """Read the summary section: channels, chunks, and message counts of channels."""
     if stream.read(len(_MAGIC)) != _MAGIC:
-        raise StorageError("it is no MCAP file")
+        raise StorageError("it is not an MCAP file")
     size = stream.seek(0, 2)
     stream.seek(max(0, size - _FOOTER_SIZE))
     footer = stream.read()
     if not footer.endswith(_MAGIC) or footer[0] != _FOOTER:
-        raise StorageError("its end is missing")
+        raise StorageError("the end of the file is missing")
     (start,) = struct.unpack_from("<Q", footer, 9)
     if not 0 < start <= size - _FOOTER_SIZE:
         raise StorageError("it has no index")
@@ -268,7 +268,7 @@ def _summary(stream: BinaryIO) -> tuple[_Names, list[_Chunk], dict[int, int]]:
         elif opcode == _FOOTER:
             break
     if counts is None or (any(counts.values()) and not (chunks and names.channels)):
-        raise StorageError("its index is not complete")
+        raise StorageError("the index is incomplete")
     return names, chunks, counts
 
 
@@ -283,11 +283,11 @@ def _chunk_at(stream: BinaryIO, offset: int) -> Iterator[tuple[int, bytes]]:
 
 
 def _records_of(file: Path, warnings: Counter[str]) -> Iterator[Message]:
-    """Messages of an MCAP file from its start to where it breaks off."""
+    """Yield the messages of an MCAP file up to the first damaged record."""
     names = _Names()
     with file.open("rb") as stream:
         if stream.read(len(_MAGIC)) != _MAGIC:
-            warnings[f"{file.name} is no MCAP file"] += 1
+            warnings[f"{file.name} is not an MCAP file"] += 1
             return
         try:
             for opcode, body in _unpacked(_file_records(stream)):
@@ -304,7 +304,7 @@ def _file_records(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
     while len(head := stream.read(9)) == 9:
         opcode, size = struct.unpack("<BQ", head)
         if size > RECORD_BYTES:
-            raise StorageError(f"a record of {size} bytes, at most {RECORD_BYTES} are read")
+            raise StorageError(f"a record of {size} bytes, at most {RECORD_BYTES} are allowed")
         body = stream.read(size)
         if len(body) < size:
             return
@@ -312,7 +312,7 @@ def _file_records(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
 
 def _unpacked(records: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
-    """The records with chunks replaced by what is in them."""
+    """Yield the records, with chunks replaced by their contents."""
     for opcode, body in records:
         if opcode != _CHUNK:
             yield opcode, body
@@ -329,17 +329,17 @@ def _unpacked(records: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes
 
 
 def _content(body: bytes) -> memoryview:
-    """What is in a chunk."""
+    """Return the decompressed content of a chunk."""
     size, check = struct.unpack_from("<QI", body, 16)
     (packing,) = _strings(body, 28, 1)
     at = 28 + 4 + len(packing.encode())
     (length,) = struct.unpack_from("<Q", body, at)
     packed = body[at + 8 : at + 8 + length]
     if size > RECORD_BYTES:
-        raise StorageError(f"a chunk of {size} bytes, at most {RECORD_BYTES} are read")
-    unpack = {"": lambda data, most: data, "zstd": unpack_zstd, "lz4": _unpack_lz4}.get(packing)
+        raise StorageError(f"a chunk of {size} bytes, at most {RECORD_BYTES} are allowed")
+    unpack = {"": lambda data, limit: data, "zstd": unpack_zstd, "lz4": _unpack_lz4}.get(packing)
     if unpack is None:
-        raise StorageError(f"a chunk is packed as {shown(packing)}; known are zstd and lz4")
+        raise StorageError(f"a chunk is compressed as {shown(packing)}; supported are zstd and lz4")
     content = unpack(packed, size)
     if len(content) != size:
         raise StorageError(f"a chunk of {size} bytes has {len(content)}")
@@ -365,40 +365,40 @@ def _strings(body: bytes, position: int, count: int) -> list[str]:
 
 # --- sqlite3 ---
 
-# sqlite3 also fails while it decodes what SQLite says of a damaged file.
+# sqlite3 also fails to decode error messages of SQLite about a damaged file.
 _DAMAGED = (sqlite3.DatabaseError, UnicodeDecodeError)
 _TABLES = ("topics", "messages", "message_definitions")
 
 
 def _connect(file: Path) -> sqlite3.Connection:
-    """Open for reading, in a way that lets the file's own schema compute nothing."""
+    """Open for reading, without running code in the schema of the file."""
     uri = f"{file.resolve().as_uri()}?mode=ro&immutable=1"
     connection = sqlite3.connect(uri, uri=True)
     limits: Any = sqlite3
-    if hasattr(connection, "setlimit"):  # from Python 3.11 on
+    if hasattr(connection, "setlimit"):  # Python 3.11 and later
         connection.setlimit(limits.SQLITE_LIMIT_LENGTH, MESSAGE_BYTES + 2**16)
     connection.execute("PRAGMA trusted_schema=OFF")
     return connection
 
 
 def _check_tables(connection: sqlite3.Connection) -> set[str]:
-    """The names of the tables.
+    """Return the names of the tables.
 
     Raises:
-        StorageError: one of ours is a view, or has columns that are computed.
+        StorageError: a required table is a view or has computed columns.
     """
     tables = dict(connection.execute("SELECT name, type FROM sqlite_master").fetchmany(1000))
     for name in _TABLES:
         columns = connection.execute(f"PRAGMA table_xinfo({name})").fetchall()
         if name in tables and (tables[name] != "table" or any(column[6] for column in columns)):
-            raise StorageError(f"{name} is no plain table")
+            raise StorageError(f"{name} is not a plain table")
     if not {"topics", "messages"} <= set(tables):
-        raise StorageError("it has no table of messages")
+        raise StorageError("it has no tables of topics and messages")
     return set(tables)
 
 
 def _channels_of(connection: sqlite3.Connection) -> dict[int, Channel]:
-    """Topic id -> channel."""
+    """Return topic id -> channel."""
     tables = _check_tables(connection)
     definitions: dict[str, tuple[str, str]] = {}
     if "message_definitions" in tables:
@@ -429,7 +429,7 @@ def _row(
     if number not in channels:
         return None
     if not (isinstance(time, int) and isinstance(data, bytes)):
-        why = f"has more than {MESSAGE_BYTES} bytes" if data is None and size else "is no message"
+        why = f"has more than {MESSAGE_BYTES} bytes" if data is None and size else "has no message"
         warnings[f"{file.name}: a row {why}, skipped"] += 1
         return None
     return channels[number], time, data
@@ -454,7 +454,7 @@ def _open_sqlite(file: Path, warnings: Counter[str]) -> File:
         numbers = [number for number, channel in channels.items() if channel in wanted]
         marks = ",".join("?" * len(numbers))
         try:
-            # their ids only: sorted, the messages themselves would have to be held somewhere
+            # Only ids are sorted: sorting the messages would need memory for all of them.
             order = connection.execute(
                 f"SELECT rowid FROM messages WHERE topic_id IN ({marks}) ORDER BY timestamp, rowid",
                 numbers,
@@ -465,7 +465,7 @@ def _open_sqlite(file: Path, warnings: Counter[str]) -> File:
                 if message is not None:
                     yield message
         except _DAMAGED as error:
-            warnings[f"the recording is damaged ({_reason(error)}); the rest is missing"] += 1
+            warnings[f"the recording is damaged ({_reason(error)}); the remainder is missing"] += 1
 
     by_channel: Counter[Channel] = Counter()
     for number, channel in channels.items():
@@ -475,18 +475,18 @@ def _open_sqlite(file: Path, warnings: Counter[str]) -> File:
 
 
 def _rows_of(file: Path, warnings: Counter[str]) -> Iterator[Message]:
-    """Messages of an SQLite file in the order of its pages, up to the first missing page.
+    """Yield the messages of an SQLite file in the order of its pages, up to a missing page.
 
-    Where the file ends within a page, SQLite takes zeros for what is missing of it: the last rows,
-    as many as may lie in that page, are excluded.
+    If the file ends within a page, SQLite reads the missing part as zeros. The last rows, as many
+    as may be in that page, are skipped.
     """
     connection = _connect(file)
     held: deque[tuple[Message, int]] = deque()
-    bytes_held, torn = 0, False
+    bytes_held, is_truncated = 0, False
     try:
         (page,) = connection.execute("PRAGMA page_size").fetchone()
-        torn = file.stat().st_size % page != 0
-        # Otherwise SQLite refuses a file that is shorter than its header says.
+        is_truncated = file.stat().st_size % page != 0
+        # Otherwise SQLite refuses a file that is shorter than its header states.
         connection.execute("PRAGMA writable_schema=ON")
         channels = _channels_of(connection)
         for row in connection.execute(f"{_MESSAGES} ORDER BY rowid"):
@@ -495,14 +495,14 @@ def _rows_of(file: Path, warnings: Counter[str]) -> Iterator[Message]:
                 continue
             held.append((message, len(message[2])))
             bytes_held += held[-1][1]
-            while held and (not torn or bytes_held - held[0][1] >= page):
+            while held and (not is_truncated or bytes_held - held[0][1] >= page):
                 bytes_held -= held[0][1]
                 yield held.popleft()[0]
     except (*_DAMAGED, StorageError) as error:
         warnings[f"{file.name}: stopped at a damaged page ({_reason(error)})"] += 1
     finally:
-        if torn:
-            warnings[f"{file.name}: ends within a page, whose messages are skipped"] += 1
+        if is_truncated:
+            warnings[f"{file.name}: the file ends within a page, whose messages are skipped"] += 1
         connection.close()
 
 

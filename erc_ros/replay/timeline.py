@@ -1,4 +1,4 @@
-"""The timeline image: who spoke when, colored by emotion, and every utterance in words."""
+"""The timeline image: utterances by speaker and time, colored by emotion, with a table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from erc_ros.values.why import NAMES, brief
 if TYPE_CHECKING:
     from erc_ros.replay.rows import Row
 
-# Colors of Okabe and Ito, which color-blind people can distinguish; the labels are next to them.
+# Colors of Okabe and Ito, which color-blind people can distinguish.
 COLOURS = {
     "neutral": "#b3b3b3",
     "surprise": "#56b4e9",
@@ -28,7 +28,7 @@ COLOURS = {
 _OTHERS = ("#8c6bb1", "#7f6000", "#1b9e77", "#e7298a", "#444444")  # for other label sets
 INK, FAINT, RULE = "#222222", "#6b6b6b", "#dddddd"
 PER_PAGE = 24  # utterances; a longer recording has several images
-TOGETHER = 0.2  # from this overlap on, an utterance is marked
+TOGETHER = 0.2  # overlap from which an utterance is marked
 
 # The page in inches, from the top; text in points.
 _WIDTH = 10.0
@@ -39,10 +39,10 @@ _LANES_LEFT = 1.05
 _NUMBER, _TIME, _SPEAKER, _TEXT = 0.25, 0.62, 1.1, 1.9
 _LABEL, _BAR, _SEEN, _LATENCY = 6.0, 6.75, 7.95, 9.75
 _BAR_WIDTH, _SEEN_WIDTH, _SEEN_STEP = 0.6, 0.33, 0.43
-_WHY_WIDTH = 2.9  # of one more column, where the bundle tells why
+_WHY_WIDTH = 2.9  # of an additional column, if the estimates have explanations
 
 
-# Seconds between two marks of the time axis: the first that gives at most 12.
+# Seconds between two ticks of the time axis: the first value with at most 12 ticks is used.
 _STEPS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200, 1e9)
 
 
@@ -99,7 +99,7 @@ class _Page:
         self._begin, self._end = self._span()
 
     def save(self, file: Path) -> None:
-        """Draw and write it."""
+        """Draw the page and write it to a file."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing")  # drawn as a box
             self._legend()
@@ -110,7 +110,7 @@ class _Page:
     def _legend(self) -> None:
         x = _LANES_LEFT
         for label in _labels(self._rows):
-            self._box(x, self._legend_top + 0.03, 0.16, 0.16, _colour(label))
+            self._box(x, self._legend_top + 0.03, 0.16, 0.16, _color(label))
             x += 0.24 + self._text(x + 0.23, self._legend_top + 0.11, label or "unknown") + 0.22
 
     def _overview(self) -> None:
@@ -125,21 +125,21 @@ class _Page:
             for index in lane.rows:
                 free = self._utterance(index, top, free)
         if not self._lanes:
-            self._text(_LANES_LEFT, self._lanes_top + _LANE / 2, "no utterances", colour=FAINT)
+            self._text(_LANES_LEFT, self._lanes_top + _LANE / 2, "no utterances", color=FAINT)
 
     def _utterance(self, index: int, top: float, free: float) -> float:
-        """A box in its lane, with its number where there is room; returns where the room ends."""
+        """Draw an utterance, numbered if there is space; return where free space begins."""
         row = self._rows[index]
         left = self._x(row.start)
-        width = max(0.03, self._x(row.end) - left - 0.015)  # a gap, so that neighbours differ
-        self._box(left, top + 0.07, width, _LANE - 0.14, _colour(row.label))
-        number, centre = str(self._first + index), left + width / 2
+        width = max(0.03, self._x(row.end) - left - 0.015)  # a gap between neighbors
+        self._box(left, top + 0.07, width, _LANE - 0.14, _color(row.label))
+        number, center = str(self._first + index), left + width / 2
         needed = self._width(number, 8.0)
-        if centre - needed / 2 < free or needed > width:
+        if center - needed / 2 < free or needed > width:
             return free
         ink = _ink_on(row.label)
-        self._text(centre, top + _LANE / 2, number, align="center", size=8, colour=ink)
-        return centre + needed / 2
+        self._text(center, top + _LANE / 2, number, align="center", size=8, color=ink)
+        return center + needed / 2
 
     def _ticks(self) -> None:
         span = (self._end - self._begin) / NS
@@ -148,44 +148,44 @@ class _Page:
         while second * NS + self._origin <= self._end:
             x = self._x(int(second * NS) + self._origin)
             self._line(x, self._lanes_top, x, self._axis + 0.05, "#eeeeee")
-            self._text(x, self._axis + 0.15, _clock(second), align="center", colour=FAINT, size=8)
+            self._text(x, self._axis + 0.15, _clock(second), align="center", color=FAINT, size=8)
             second += step
 
     def _table(self) -> None:
         top = self._table_top
         for x, name in ((_TIME, "time"), (_SPEAKER, "speaker"), (_TEXT, "words")):
-            self._text(x, top, name, colour=FAINT, size=8)
-        self._text(_LABEL, top, "emotion, confidence", colour=FAINT, size=8)
+            self._text(x, top, name, color=FAINT, size=8)
+        self._text(_LABEL, top, "emotion, confidence", color=FAINT, size=8)
         if self._right != _WIDTH:
-            self._text(self._why_left, top, "what decided", colour=FAINT, size=8)
+            self._text(self._why_left, top, "what decided", color=FAINT, size=8)
         for place, name in enumerate(NAMES.values()):
             x = _SEEN + place * _SEEN_STEP + _SEEN_WIDTH / 2
-            self._text(x, top, name, colour=FAINT, size=8, align="center")
+            self._text(x, top, name, color=FAINT, size=8, align="center")
         if self._with_latency:
-            self._text(_LATENCY, top, "delay", colour=FAINT, size=8, align="right")
+            self._text(_LATENCY, top, "delay", color=FAINT, size=8, align="right")
         for index, row in enumerate(self._rows):
             self._entry(index, row, top + 0.3 + index * _ROW)
 
     def _entry(self, index: int, row: Row, y: float) -> None:
         self._line(_NUMBER, y - _ROW / 2, self._right - _MARGIN, y - _ROW / 2, "#eeeeee")
-        self._box(_NUMBER, y - 0.1, 0.27, 0.2, _colour(row.label))
+        self._box(_NUMBER, y - 0.1, 0.27, 0.2, _color(row.label))
         number, ink = str(self._first + index), _ink_on(row.label)
-        self._text(_NUMBER + 0.135, y, number, align="center", size=8, colour=ink)
-        self._text(_TIME, y, _clock((row.start - self._origin) / NS), colour=FAINT)
+        self._text(_NUMBER + 0.135, y, number, align="center", size=8, color=ink)
+        self._text(_TIME, y, _clock((row.start - self._origin) / NS), color=FAINT)
         self._text(_SPEAKER, y, self._fitting(_name(row), _TEXT - _SPEAKER - 0.05))
         room = _LABEL - _TEXT - 0.15
         if row.overlap is not None and row.overlap >= TOGETHER:
             room -= 0.1 + self._text(
-                _TEXT + room, y, "two at once", align="right", size=8, colour=FAINT
+                _TEXT + room, y, "two at once", align="right", size=8, color=FAINT
             )
-        said = self._fitting(row.text, room)
-        self._text(_TEXT, y, said or "(no text)", colour=INK if said else FAINT)
+        text = self._fitting(row.text, room)
+        self._text(_TEXT, y, text or "(no text)", color=INK if text else FAINT)
         if row.label:
             self._text(_LABEL, y, row.label, bold=True)
         else:
-            self._text(_LABEL, y, f"{row.most_probable}?", colour=FAINT)  # unknown: the legend
+            self._text(_LABEL, y, f"{row.most_probable}?", color=FAINT)  # unknown: the legend
         self._box(_BAR, y - 0.06, _BAR_WIDTH, 0.12, "#eeeeee")
-        self._box(_BAR, y - 0.06, _BAR_WIDTH * row.confidence, 0.12, _colour(row.label))
+        self._box(_BAR, y - 0.06, _BAR_WIDTH * row.confidence, 0.12, _color(row.label))
         self._text(_BAR + _BAR_WIDTH + 0.08, y, f"{row.confidence:.0%}", size=8)
         self._modalities(row, y)
         if row.why:
@@ -196,19 +196,19 @@ class _Page:
             self._text(_LATENCY, y, f"{row.latency / 1e6:.0f} ms", align="right", size=8)
 
     def _modalities(self, row: Row, y: float) -> None:
-        """Three bars as long as the modality's weight; a dash where it was missing.
+        """Draw three bars, as long as the modality's weight; a dash for a missing modality.
 
-        A bar has the color of what the modality indicates separately, and a frame where the
-        modality is not trusted; gray: that is not known.
+        A bar has the color of the label that the modality alone indicates (gray: unknown), and a
+        frame if the modality is not trusted.
         """
         for place, name in enumerate(NAMES):
             x, weight = _SEEN + place * _SEEN_STEP, row.weights.get(name, 0.0)
             if not row.modalities.get(name):
-                self._text(x + _SEEN_WIDTH / 2, y, "–", align="center", colour="#bbbbbb")
+                self._text(x + _SEEN_WIDTH / 2, y, "–", align="center", color="#bbbbbb")
                 continue
             self._box(x, y - 0.06, _SEEN_WIDTH, 0.12, "#e3e3e3")
             why = row.why.get(name)
-            fill = _colour(why.indicates) if why and why.indicates else "#777777"
+            fill = _color(why.indicates) if why and why.indicates else "#777777"
             self._box(x, y - 0.06, _SEEN_WIDTH * weight, 0.12, fill)
             if why and why.distrust:
                 corners = [(x, -0.06), (x + _SEEN_WIDTH, -0.06), (x + _SEEN_WIDTH, 0.06), (x, 0.06)]
@@ -229,13 +229,13 @@ class _Page:
         width = self._right - _MARGIN - _LANES_LEFT
         return _LANES_LEFT + width * (time - self._begin) / (self._end - self._begin)
 
-    def _box(self, x: float, y: float, width: float, height: float, colour: str) -> None:
+    def _box(self, x: float, y: float, width: float, height: float, color: str) -> None:
         from matplotlib.patches import Rectangle
 
-        self._axes.add_patch(Rectangle((x, y), width, height, facecolor=colour, linewidth=0))
+        self._axes.add_patch(Rectangle((x, y), width, height, facecolor=color, linewidth=0))
 
-    def _line(self, x0: float, y0: float, x1: float, y1: float, colour: str) -> None:
-        self._axes.plot((x0, x1), (y0, y1), color=colour, linewidth=0.8, zorder=0)
+    def _line(self, x0: float, y0: float, x1: float, y1: float, color: str) -> None:
+        self._axes.plot((x0, x1), (y0, y1), color=color, linewidth=0.8, zorder=0)
 
     def _text(
         self,
@@ -245,7 +245,7 @@ class _Page:
         *,
         align: str = "left",
         size: float = 9.0,
-        colour: str = INK,
+        color: str = INK,
         bold: bool = False,
     ) -> float:
         """Write, and return the width."""
@@ -254,7 +254,7 @@ class _Page:
             y,
             text,
             fontsize=size,
-            color=colour,
+            color=color,
             horizontalalignment=align,
             verticalalignment="center_baseline",
             fontweight="bold" if bold else "normal",
@@ -270,7 +270,7 @@ class _Page:
         return float(width) / self._figure.dpi
 
     def _fitting(self, text: str, width: float, size: float = 9.0) -> str:
-        """As much of the text as fits, with an ellipsis where it is cut."""
+        """Truncate a text to a width, with an ellipsis."""
         text = " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300]
         if self._width(text, size) <= width:
             return text
@@ -291,25 +291,25 @@ def _lanes(rows: Sequence[Row]) -> list[_Lane]:
 
 
 def _name(*rows: Row) -> str:
-    """What to call the speaker of all these rows: the person's name where one is known."""
+    """Return the name of the speaker of these rows: the person's name if known."""
     person = next((row.person_id for row in rows if row.person_id), "")
     return speaker_name(rows[0].speaker_id, person) or "unknown"
 
 
 def _labels(rows: Sequence[Row]) -> list[str]:
-    """The labels of the legend; "" if an estimate is unknown."""
+    """Return the labels of the legend; "" if an estimate is unknown."""
     labels = [label for row in rows for label in row.probabilities]
     return list(dict.fromkeys([*labels, *("" for row in rows if not row.label)]))
 
 
-def _colour(label: str) -> str:
+def _color(label: str) -> str:
     if label in COLOURS:
         return COLOURS[label]
     return _OTHERS[sum(map(ord, label)) % len(_OTHERS)]
 
 
 def _ink_on(label: str) -> str:
-    red, green, blue = (int(_colour(label)[i : i + 2], 16) for i in (1, 3, 5))
+    red, green, blue = (int(_color(label)[i : i + 2], 16) for i in (1, 3, 5))
     return INK if 0.3 * red + 0.6 * green + 0.1 * blue > 120 else "white"
 
 

@@ -1,7 +1,7 @@
-"""A recording through the real nodes over DDS: published at its times, estimates collected.
+"""Replay of a recording over DDS: publish it to the running nodes and collect the estimates.
 
-The nodes run as `erc run` starts them, on the recording's clock (/clock, use_sim_time), so that
-every stamp keeps its meaning at any rate.
+`erc run` starts the nodes on the clock of the recording (/clock, use_sim_time), so that
+stamps are valid at any rate.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import yaml
 
 from erc_ros.adapters import adapter_for, humans_adapter, message_class
 from erc_ros.input_reader import tells_consent
-from erc_ros.nodes.inputs import TELLS_INFO
+from erc_ros.nodes.inputs import HAS_MESSAGE_INFO
 from erc_ros.nodes.system import environment, read_system
 from erc_ros.parameters import RobotConfig
 from erc_ros.pipeline import TUNING_FILE
@@ -47,15 +47,15 @@ START_TIMEOUT = 60.0  # s for the nodes to load their models and subscribe
 CLOCK_PERIOD = 0.01  # s between two messages on /clock
 LIVE_SPEECH = "hri_msgs/msg/LiveSpeech"
 OnRow = Callable[[Row, int], None]
-"""Called with each row as it comes, and the recording's first time (ns)."""
+"""Called with each new row and the first time of the recording (ns)."""
 
 
 class NodesError(ErcRuntimeError):
-    """The nodes did not start or ended early; the message has the end of their log."""
+    """The nodes did not start or ended early; the message contains the end of their log."""
 
 
 def recognizable_speech() -> str:
-    """The speech type that the nodes can hear here: LiveSpeech, else String."""
+    """Return the speech type that is installed for the nodes: LiveSpeech, else String."""
     return LIVE_SPEECH if message_class(LIVE_SPEECH) else "std_msgs/msg/String"
 
 
@@ -70,13 +70,13 @@ def play(
     """Play a recording through the nodes.
 
     Args:
-        topics: role -> topic, where the user chose one (see `choose_topics`).
+        topics: role -> topic chosen by the user (see `choose_topics`).
         robot: the nodes' parameters; None: the defaults.
-        rate: speed; 1 = as it was recorded.
-        starts_nodes: false: they run already, on simulated time, and go on afterwards.
+        rate: playback speed relative to the recording.
+        starts_nodes: False: they already run on simulated time, and continue afterwards.
 
     Raises:
-        BagError: no topic can be used, or its message types are not installed.
+        BagError: no topic is usable, or its message types are not installed.
         NodesError: the nodes did not start or ended early.
         ValueError: the rate is not positive.
     """
@@ -86,24 +86,24 @@ def play(
     warnings: Counter[str] = Counter()
     routes = _routes(bag, topics, robot, warnings)
     started = running_nodes(robot, {"use_sim_time": "true"}) if starts_nodes else nullcontext()
-    with started as nodes, Listening() as listening:
-        player = _Player(listening, routes, robot, rate)
-        begin = time.monotonic()
+    with started as nodes, Listening() as probe:
+        player = _Player(probe, routes, robot, rate)
+        start = time.monotonic()
         player.play(bag, nodes, on_row)
-        wall = time.monotonic() - begin
+        wall = time.monotonic() - start
     latencies = [row.latency for row in player.rows if row.latency is not None]
     return Result(
         rows=player.rows,
         traces=player.traces,
-        bundle=listening.bundle(),
+        bundle=probe.bundle(),
         origin=player.origin,
-        counts=player.counts + listening.received(),
+        counts=player.counts + probe.received(),
         warnings=warnings + bag.warnings + player.problems,
         timing={
             "rate": rate,
             "wall_s": round(wall, 1),
             "latency_ms": quantiles(latencies),
-            "node_latency_ms": quantiles(listening.node_latencies),
+            "node_latency_ms": quantiles(probe.node_latencies),
         },
     )
 
@@ -111,7 +111,7 @@ def play(
 def _routes(
     bag: Bag, chosen: Mapping[str, str], robot: RobotConfig, warnings: Counter[str]
 ) -> dict[str, tuple[str, str]]:
-    """Topic of the recording -> topic of the nodes, type."""
+    """Return topic of the recording -> (topic of the nodes, type)."""
     routes = {}
     for role, topics in heard_topics(bag, chosen, robot.utterance_node, warnings).items():
         for topic in topics:
@@ -135,33 +135,33 @@ def domain() -> dict[str, str]:
     }
     own.update(environment("fastdds_camera.xml"))
     if os.environ.get("ROS_DISTRO") not in ("humble", "jazzy"):
-        own.pop("FASTRTPS_DEFAULT_PROFILES_FILE", None)  # newer ones complain about the old name
+        own.pop("FASTRTPS_DEFAULT_PROFILES_FILE", None)  # newer versions warn about the old name
     return {name: value for name, value in own.items() if name not in os.environ}
 
 
 class Nodes:
-    """The nodes' process and its log."""
+    """The process of the nodes and its log."""
 
     def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
         self.process, self._log = process, log
 
     def check(self) -> None:
-        """Raises: NodesError, when they ended."""
+        """Raise NodesError if the nodes have ended."""
         if self.process.poll() is not None:
-            raise NodesError(f"the nodes ended by themselves:\n{self.tail()}")
+            raise NodesError(f"the nodes ended unexpectedly:\n{self.tail()}")
 
     def tail(self) -> str:
-        """The end of the log."""
+        """Return the end of the log."""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
 
 
 @contextmanager
 def running_nodes(robot: RobotConfig, arguments: Mapping[str, str]) -> Iterator[Nodes]:
-    """Both nodes as `erc run` starts them, ended at the end.
+    """Run both nodes as `erc run` does, and end them with the context.
 
-    This process's ROS variables are the same meanwhile, so that what starts in it finds the nodes.
+    The ROS variables of this process are set equally, so that its own nodes discover them.
     """
-    read_system().values(arguments)  # complains about unknown ones here, not in the log
+    read_system().values(arguments)  # reports unknown arguments here instead of in the log
     added = domain()
     os.environ.update(added)
     with tempfile.TemporaryDirectory(prefix="erc_") as folder:
@@ -182,13 +182,13 @@ def running_nodes(robot: RobotConfig, arguments: Mapping[str, str]) -> Iterator[
 
 
 def _write_parameters(robot: RobotConfig, file: Path, tuning: Path) -> None:
-    """Write what the nodes start with: a file of parameters, and the tuning file that it names."""
+    """Write the parameter file of the nodes and the tuning file that it names."""
     sections, settings = {}, {}
     for node in (robot.utterance_node, robot.emotion_node):
         values, names = values_of(node), parameters(type(node))
         own = {name: value for name, value in values.items() if name in names}
         for name in ("bundle", "speaker_model", "segmentation_model"):
-            if own.get(name, "none") not in ("", "none"):  # a missing one is reported here
+            if own.get(name, "none") not in ("", "none"):  # a missing model is reported here
                 own[name] = str(model_folder(str(own[name])).resolve())
         name = "utterance_node" if node is robot.utterance_node else "emotion_node"
         sections[name] = {"ros__parameters": {**own, TUNING_FILE: str(tuning)}}
@@ -207,7 +207,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 class Listening:
-    """A node of our own that hears estimates and diagnostics, and publishes serialized messages."""
+    """A node that collects estimates and diagnostics, and publishes serialized messages."""
 
     def __init__(self) -> None:
         import rclpy
@@ -218,7 +218,7 @@ class Listening:
 
         from erc_ros.nodes.spinning import Spinning
 
-        self.estimates: list[tuple[int, int, Any]] = []  # sent, heard (ns, monotonic), message
+        self.estimates: list[tuple[int, int, Any]] = []  # sent, received (ns, monotonic), message
         self.corrections: list[Any] = []  # of speakers
         self.node_latencies: list[int] = []
         self._status: dict[str, Any] = {}
@@ -231,8 +231,8 @@ class Listening:
         self._node.create_subscription(
             EmotionEstimate,
             "emotions",
-            # rclpy counts the arguments to find out whether to tell when a message was sent
-            self._hear if TELLS_INFO else lambda message: self._hear(message, {}),
+            # rclpy passes the message info only to callbacks with two arguments
+            self._receive if HAS_MESSAGE_INFO else lambda message: self._receive(message, {}),
             100,
         )
         self._node.create_subscription(
@@ -250,33 +250,33 @@ class Listening:
         self._context.try_shutdown()
 
     def publisher(self, topic: str, type_name: str) -> Any:
-        """A publisher on one of the nodes' inputs, reliable, with a deep queue."""
+        """Return a reliable publisher with a deep queue for an input of the nodes."""
         return self._node.create_publisher(message_class(type_name), topic, 100)
 
-    def tell_time(self, now: int) -> None:
+    def publish_clock(self, now: int) -> None:
         """Publish `now` (ns) on /clock."""
         stamp = self._clock_message.clock
         stamp.sec, stamp.nanosec = divmod(now, NS)
         self._clock.publish(self._clock_message)
 
     def hears_estimates(self) -> bool:
-        """Whether the emotion node is there."""
+        """Whether the emotion node is running."""
         return bool(self._node.count_publishers("emotions"))
 
     def bundle(self) -> BundleName:
-        """As the last estimate names it."""
+        """Return the bundle that the last estimate names."""
         if not self.estimates:
             return BundleName("", "", "")
         *_, message = self.estimates[-1]
         return BundleName(message.bundle_name, message.bundle_version, message.bundle_sha256)
 
     def status(self, name: str) -> dict[str, str]:
-        """The last diagnostics whose name ends so, for example "utterance_node: audio"."""
+        """Return the last diagnostics of a status, for example "utterance_node: audio"."""
         status = self._status.get(name)
         return {} if status is None else {value.key: value.value for value in status.values}
 
     def received(self) -> Counter[str]:
-        """What the nodes say they got: messages and drops per input."""
+        """Return the nodes' counts of received and dropped messages per input."""
         counts: Counter[str] = Counter()
         for role in ("audio", "image", "speech", "humans"):
             values = self.status(f"utterance_node: {role}")
@@ -285,20 +285,20 @@ class Listening:
         return +counts
 
     def failure(self) -> str:
-        """Why a node could not be configured or activated; "" while all is well."""
+        """Return why a node could not be configured or activated; "" without a failure."""
         for name, status in list(self._status.items()):
             if name.endswith(": state") and status.level not in (0, b"\x00"):
                 return f"{name.partition(':')[0]} {status.message}"
         return ""
 
     def problems(self) -> Counter[str]:
-        """What the nodes' last diagnostics complain of."""
+        """Return the problems in the last diagnostics of the nodes."""
         bad = [s for s in list(self._status.values()) if s.level not in (0, b"\x00")]
         return Counter(f"{status.name}: {status.message}" for status in bad)
 
-    def _hear(self, message: Any, info: Mapping[str, Any]) -> None:
+    def _receive(self, message: Any, info: Mapping[str, Any]) -> None:
         now = time.monotonic_ns()
-        sent = now  # Humble does not tell when a message was sent
+        sent = now  # Humble does not provide the time of sending
         if info:
             sent = int(info["source_timestamp"]) - time.time_ns() + time.monotonic_ns()
         with self._changed:
@@ -312,23 +312,23 @@ class Listening:
 
 
 class _Player:
-    """Publishes the recording at its pace and makes rows of the estimates."""
+    """Publishes the recording in its timing and converts the estimates to rows."""
 
     def __init__(
         self,
-        listening: Listening,
+        probe: Listening,
         routes: Mapping[str, tuple[str, str]],
         robot: RobotConfig,
         rate: float,
     ) -> None:
-        self._listening, self._rate = listening, rate
+        self._probe, self._rate = probe, rate
         self._node = robot.utterance_node
         self._publishers = {
-            topic: listening.publisher(name, kind) for topic, (name, kind) in routes.items()
+            topic: probe.publisher(name, kind) for topic, (name, kind) in routes.items()
         }
         self._finals: list[tuple[int, str]] = []  # published at (ns, monotonic), text
         self._taken = 0
-        self._told = 0  # ns, the last time on /clock
+        self._clock_time = 0  # ns, last published time
         self.rows: list[Row] = []
         self.traces: list[dict[str, int]] = []  # one per final estimate
         self.counts: Counter[str] = Counter()
@@ -336,56 +336,59 @@ class _Player:
         self.origin = 0
 
     def play(self, bag: Bag, nodes: Nodes | None, on_row: OnRow | None) -> None:
-        """Play all of it and wait for what is still under way."""
+        """Play the whole recording and wait for the last estimates."""
         messages = bag.raw(set(self._publishers))
         first = next(messages, None)
         if first is None:
             return
         self.origin = first.time
         self._wait_for_nodes(nodes)
-        begin = time.monotonic_ns()
+        start = time.monotonic_ns()
         last = first.time
         for raw in _chain(first, messages):
             last = max(last, raw.time)
-            self._wait_until(raw.time, begin, nodes, on_row)
+            self._wait_until(raw.time, start, nodes, on_row)
             self._publish(bag, raw)
-        self.problems = self._listening.problems()  # before it becomes one that nothing comes
-        # What waits for its text is published after text_timeout; then the nodes are done.
+        self.problems = self._probe.problems()  # before the end of the input is one
+        # Utterances that wait for a text are published after text_timeout.
         patience = self._node.perception.dialogue.texts.text_timeout + 2.0
-        self._wait_until(last + seconds(patience * max(1.0, self._rate)), begin, nodes, on_row)
-        for told in self._listening.corrections:
+        self._wait_until(last + seconds(patience * max(1.0, self._rate)), start, nodes, on_row)
+        for correction in self._probe.corrections:
             self.rows = relabelled(
-                self.rows, told.conversation_id, told.utterance_ids, told.new_speaker_id
+                self.rows,
+                correction.conversation_id,
+                correction.utterance_ids,
+                correction.new_speaker_id,
             )
 
     def _wait_for_nodes(self, nodes: Nodes | None) -> None:
         end = time.monotonic() + START_TIMEOUT
         while not self._ready():
-            failure = self._listening.failure()
+            failure = self._probe.failure()
             if nodes is not None:
                 nodes.check()
                 if failure:
                     raise NodesError(failure)
             if time.monotonic() > end:
-                hint = failure or "are they started, with use_sim_time?"
+                hint = failure or "start them with use_sim_time"
                 log = hint if nodes is None else nodes.tail()
-                raise NodesError(f"the nodes do not listen:\n{log}")
-            self._listening.tell_time(self.origin)
+                raise NodesError(f"the nodes did not subscribe in time:\n{log}")
+            self._probe.publish_clock(self.origin)
             time.sleep(0.05)
 
     def _ready(self) -> bool:
-        heard = all(p.get_subscription_count() for p in self._publishers.values())
-        return heard and self._listening.hears_estimates()
+        is_subscribed = all(p.get_subscription_count() for p in self._publishers.values())
+        return is_subscribed and self._probe.hears_estimates()
 
-    def _wait_until(self, due: int, begin: int, nodes: Nodes | None, on_row: OnRow | None) -> None:
-        """Keep the clock going and show what comes until the recording's time is `due`."""
+    def _wait_until(self, due: int, start: int, nodes: Nodes | None, on_row: OnRow | None) -> None:
+        """Publish the clock and process estimates until the time of the recording is `due`."""
         while True:
-            now = self.origin + int((time.monotonic_ns() - begin) * self._rate)
+            now = self.origin + int((time.monotonic_ns() - start) * self._rate)
             if now >= due:
                 break
-            if now - self._told >= CLOCK_PERIOD * NS * self._rate:
-                self._told = now
-                self._listening.tell_time(now)
+            if now - self._clock_time >= CLOCK_PERIOD * NS * self._rate:
+                self._clock_time = now
+                self._probe.publish_clock(now)
                 self._show(on_row)
                 if nodes is not None:
                     nodes.check()
@@ -401,42 +404,42 @@ class _Player:
         self.counts[f"{adapter.input} played"] += 1
         if adapter.input == "speech":
             now = time.monotonic_ns()
-            said = adapter.read(bag.decode(raw), raw.time)
-            if isinstance(said, Transcript) and said.is_final:
-                self._finals.append((now, said.text.strip()))
+            value = adapter.read(bag.decode(raw), raw.time)
+            if isinstance(value, Transcript) and value.is_final:
+                self._finals.append((now, value.text.strip()))
 
     def _show(self, on_row: OnRow | None) -> None:
-        for sent, heard, message in self._listening.estimates[self._taken :]:
+        for sent, received, message in self._probe.estimates[self._taken :]:
             self._taken += 1
-            begin = self._published(message, heard)
-            row = row_of_message(message, heard - begin)
+            start = self._published(message, received)
+            row = row_of_message(message, received - start)
             if message.is_final:
-                self.traces.append(_trace(message, begin, sent, heard))
+                self.traces.append(_trace(message, start, sent, received))
             self.rows = with_row(self.rows, row)
             if on_row is not None:
                 on_row(row, self.origin)
 
-    def _published(self, message: Any, heard: int) -> int:
-        """When the text that completed an estimate was published (ns, monotonic).
+    def _published(self, message: Any, received: int) -> int:
+        """Return when the text that completed an estimate was published (ns, monotonic).
 
-        Without a text: when the node received its last input, as it says.
+        Without a text, it is the time at which the node received its last input.
         """
         text = message.text
-        for when, said in reversed(self._finals):
-            if text and (said in text or text in said):  # of several turns, or a part of one
+        for when, spoken in reversed(self._finals):
+            if text and (spoken in text or text in spoken):  # of several turns, or a part of one
                 return when
-        return heard - int(message.latency_total_ns)
+        return received - int(message.latency_total_ns)
 
 
-def _trace(message: Any, begin: int, sent: int, heard: int) -> dict[str, int]:
-    """ns of each stage on the way of an estimate, from publishing its text until it was heard."""
+def _trace(message: Any, start: int, sent: int, received: int) -> dict[str, int]:
+    """Return ns of each stage from publishing the text of an estimate until it was received."""
     total = int(message.latency_total_ns)
     return {
-        "to the node, over DDS": sent - total - begin,
+        "to the node, over DDS": sent - total - start,
         **dict(zip(message.latency_stages, map(int, message.latency_ns), strict=True)),
         "inside the nodes": total,
-        "from the node, over DDS": heard - sent,
-        "all": heard - begin,
+        "from the node, over DDS": received - sent,
+        "all": received - start,
     }
 
 

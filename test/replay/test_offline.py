@@ -29,7 +29,7 @@ from erc_ros.parameters import RobotConfig
 from erc_ros.pipeline import Pipeline
 from erc_ros.replay.bag import Bag, BagError, BagWriter
 from erc_ros.replay.definitions import typestore
-from erc_ros.replay.offline import AHEAD, NO_TEXT, ReplayedAnswers, ahead, replay
+from erc_ros.replay.offline import AHEAD, NO_TEXT, EstimateCollector, ahead, replay
 from erc_ros.replay.report import Result, write
 from erc_ros.replay.rows import BundleName
 from erc_ros.resources import model_folder
@@ -318,10 +318,10 @@ def test_a_text_that_is_corrected_is_one_row_with_the_last_text(
     assert result.counts["corrected_texts"] == 1
 
 
-def answers(robot: RobotConfig, *said: Utterance | SpeakerCorrected) -> ReplayedAnswers:
+def answers(robot: RobotConfig, *said: Utterance | SpeakerCorrected) -> EstimateCollector:
     """What the speech recognizer answers to a dialogue that was understood so."""
     with Pipeline(robot.pipeline) as pipeline:
-        replayed = ReplayedAnswers(pipeline, {})
+        replayed = EstimateCollector(pipeline, {})
         for what in said:
             event = UtteranceEvent(what) if isinstance(what, Utterance) else what
             replayed.keep([event, *pipeline.recognition.feed(event)])

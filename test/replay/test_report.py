@@ -23,7 +23,7 @@ from erc_ros.replay.consent import WithheldTimes
 from erc_ros.replay.progress import EVERY, ReportingRecording, progress_bar
 from erc_ros.replay.report import Result, check_out, quantiles, summary_of_why, write
 from erc_ros.replay.rows import BundleName, Row
-from erc_ros.replay.timeline import COLOURS, _clock, _colour, _ink_on, _labels, _lanes
+from erc_ros.replay.timeline import COLOURS, _clock, _color, _ink_on, _labels, _lanes
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.why import Why
 
@@ -360,7 +360,7 @@ def test_times_have_hours_only_where_there_are_some() -> None:
 
 def test_letters_are_dark_on_light_colors_and_light_on_dark_ones() -> None:
     assert {label for label in COLOURS if _ink_on(label) == "white"} == {"sadness", "disgust"}
-    assert _colour("calm") == _colour("calm") != _colour("happy")
+    assert _color("calm") == _color("calm") != _color("happy")
 
 
 def test_a_speaker_of_a_conversation_has_a_lane_named_for_the_person() -> None:

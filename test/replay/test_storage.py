@@ -100,7 +100,7 @@ def test_a_chunk_that_unpacks_to_a_gigabyte_is_left_out(
             with Bag(file) as bag:
                 assert list(bag.messages({"/speech"})) == [] and bag.warnings
         except BagError as error:
-            assert not indexed and "can be read" in str(error)
+            assert not indexed and str(tmp_path) in str(error)
 
 
 def test_a_record_that_claims_to_be_huge_is_not_waited_for(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_frames_after_frames_and_packings_that_nobody_knows_are_refused() -> Non
     assert storage.unpack_zstd(one + one, 200) == b"a" * 200
     with pytest.raises(storage.StorageError, match="199"):
         storage.unpack_zstd(one + one, 199)
-    with pytest.raises(storage.StorageError, match="early"):
+    with pytest.raises(storage.StorageError):
         storage.unpack_zstd(one[:-3], 200)
 
 
