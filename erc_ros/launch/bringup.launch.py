@@ -1,12 +1,12 @@
-"""Starts the whole chain: devices, speech recognition, ROS4HRI and emotion recognition.
+"""Start devices, speech recognition, ROS4HRI and emotion recognition.
 
-    ros2 launch erc_ros bringup.launch.py                      # what is installed, without ASR
+    ros2 launch erc_ros bringup.launch.py                      # installed parts, without ASR
     ros2 launch erc_ros bringup.launch.py speech_recognition:=whisper audio_capture:=none
     ros2 launch erc_ros bringup.launch.py camera:=my_robot/camera.launch.py image:=/head/image
 
 Each part is an argument: a name of config/bringup.yaml, PACKAGE/FILE.launch.py,
 PACKAGE/EXECUTABLE, or none. PART_arguments passes arguments to it ("device:=hw:1 channels:=2").
-All arguments of emotion.launch.py are accepted; a topic that is not given is the one of the part.
+All arguments of emotion.launch.py are accepted; topics default to those of the parts.
 """
 
 from pathlib import Path
@@ -36,7 +36,7 @@ NONE = "none"
 
 
 def chosen(part, value):
-    """The entry of config/bringup.yaml for an argument's value, None for `none`.
+    """Return the entry of config/bringup.yaml for the value of an argument, None for `none`.
 
     Raises:
         ValueError: it is neither a known name nor PACKAGE/NAME.
@@ -54,10 +54,10 @@ def chosen(part, value):
 
 
 def pairs(text):
-    """{name: value} of "name:=value name:=value".
+    """Parse "name:=value name:=value" to {name: value}.
 
     Raises:
-        ValueError: a word has another form.
+        ValueError: a word has a different form.
     """
     words = [word.partition(":=") for word in text.split()]
     if wrong := [name for name, sign, _ in words if not (name and sign)]:
@@ -66,7 +66,7 @@ def pairs(text):
 
 
 def action(entry, arguments):
-    """What starts a part.
+    """Return the launch action that starts a part.
 
     Raises:
         PackageNotFoundError: its package is not installed.
@@ -87,7 +87,7 @@ def action(entry, arguments):
 
 
 def start(context):
-    """The parts, each with arguments of its own, and emotion recognition."""
+    """Return the actions of all parts and of emotion recognition."""
     given = {name: LaunchConfiguration(name).perform(context) for name in TOPICS}
     topics, notes, parts = {}, [], []
     for part, about in PARTS.items():
@@ -120,7 +120,7 @@ def start(context):
 
 
 def generate_launch_description():
-    """What ros2 launch calls."""
+    """Return the launch description, called by ros2 launch."""
     arguments = []
     for part, about in PARTS.items():
         names = ", ".join([*about["choices"], NONE])
@@ -133,12 +133,14 @@ def generate_launch_description():
             DeclareLaunchArgument(
                 f"{part}_arguments",
                 default_value="",
-                description=f"arguments (of an executable: parameters) of {part}",
+                description=f"arguments (for an executable: parameters) of {part}",
             ),
         ]
     arguments += [
         DeclareLaunchArgument(
-            topic, default_value="", description="as in emotion.launch.py; empty: that of the part"
+            topic,
+            default_value="",
+            description="as in emotion.launch.py; empty: the topic of the part",
         )
         for topic in TOPICS
     ]

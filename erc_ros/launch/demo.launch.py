@@ -1,11 +1,11 @@
-"""Plays a small recording into the nodes: emotion recognition without devices.
+"""Play a small recording into the nodes: emotion recognition without devices.
 
-    ros2 launch erc_ros demo.launch.py                       # makes a recording, plays it, ends
+    ros2 launch erc_ros demo.launch.py                       # create and play a recording, then end
     ros2 launch erc_ros demo.launch.py recording:=BAG mode:=view
     ros2 topic echo /emotions                                # in another terminal
 
-All arguments of emotion.launch.py are accepted. Making the recording needs the extra [demo]
-(synthetic voices); a rosbag2 of yours needs none.
+All arguments of emotion.launch.py are accepted. Creating the recording requires the extra [demo]
+(synthetic voices).
 """
 
 import sys
@@ -29,7 +29,7 @@ ERC = [sys.executable, "-m", "erc_ros.cli"]
 
 
 def play(context):
-    """Make the recording unless one was given, play it, and end."""
+    """Create the recording unless one is given, play it, and end."""
     recording = LaunchConfiguration("recording").perform(context)
     rate = LaunchConfiguration("rate").perform(context)
     folder = Path(tempfile.mkdtemp(prefix="erc_demo_"))
@@ -55,7 +55,7 @@ def play(context):
 
 
 def generate_launch_description():
-    """What ros2 launch calls."""
+    """Return the launch description, called by ros2 launch."""
     emotion = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(Path(__file__).with_name("emotion.launch.py"))),
         launch_arguments={
@@ -66,12 +66,14 @@ def generate_launch_description():
     return LaunchDescription(
         [
             DeclareLaunchArgument(
-                "recording", default_value="", description="a rosbag2; empty: it is made"
+                "recording", default_value="", description="a rosbag2; empty: one is created"
             ),
             DeclareLaunchArgument(
-                "deployment_context", default_value="research", description="as for the robot"
+                "deployment_context",
+                default_value="research",
+                description="as in emotion.launch.py",
             ),
-            DeclareLaunchArgument("rate", default_value="1.0", description="speed of the player"),
+            DeclareLaunchArgument("rate", default_value="1.0", description="playback speed"),
             OpaqueFunction(function=play),
             emotion,
         ]

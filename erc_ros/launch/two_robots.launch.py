@@ -1,10 +1,10 @@
-"""Example: emotion recognition in the launch file of a robot, here for two robots at once.
+"""Example: emotion recognition in a launch file, here for two robots.
 
     ros2 launch erc_ros two_robots.launch.py bundle:=edge-small
 
-Each include is in a group of its own that forwards nothing: neither the arguments of the other
-include nor configurations of this file (`params_file`, `mode`, ...) can reach it by accident. What
-it shall have from this file is named in `launch_configurations` of the group.
+Each include is in a separate group that forwards nothing, so that it receives neither arguments of
+the other include nor configurations of this file (`params_file`, `mode`, ...) by accident. The
+`launch_configurations` of the group name what it receives from this file.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ EMOTION = str(Path(__file__).with_name("emotion.launch.py"))
 
 
 def recognition(namespace, **arguments):
-    """Emotion recognition of one robot."""
+    """Return the emotion recognition of one robot."""
     return GroupAction(
         [
             IncludeLaunchDescription(
@@ -37,7 +37,7 @@ def recognition(namespace, **arguments):
 
 
 def generate_launch_description():
-    """What ros2 launch calls."""
+    """Return the launch description, called by ros2 launch."""
     return LaunchDescription(
         [
             DeclareLaunchArgument(

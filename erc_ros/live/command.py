@@ -1,4 +1,4 @@
-"""`erc live`: emotions from the microphone and the camera of this machine, without ROS."""
+"""`erc live`: estimate emotions from microphone and camera of this machine, without ROS."""
 
 from __future__ import annotations
 
@@ -31,53 +31,53 @@ from erc_ros.replay.rows import Row
 from erc_ros.values.errors import ErcValueError
 
 NO_RECOGNIZER = (
-    "no speech recognizer: estimates rest on voice and face, which are far less accurate than "
-    "words; choose one with --recognizer"
+    "no speech recognizer: estimates use voice and face only, which are much less accurate than "
+    "text; select one with --recognizer"
 )
 ShowRow = Callable[[Row, int], None]
 
 
 def source_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose microphone, camera and speech recognizer."""
+    """Add the options that select microphone, camera and speech recognizer."""
     parser.add_argument(
         "--microphone",
         default=DEFAULT,
         metavar="NAME",
-        help="number or part of the name of a microphone, an audio or video file that is played "
-        "in its place, or none",
+        help="number or part of the name of a microphone, an audio or video file to use instead, "
+        "or none",
     )
     parser.add_argument(
         "--camera",
         default=DEFAULT,
         metavar="NAME",
-        help="number of a camera, /dev/videoN, a video file that is played in its place, or none",
+        help="number of a camera, /dev/videoN, a video file to use instead, or none",
     )
-    parser.add_argument("--list-devices", action="store_true", help="list them and exit")
+    parser.add_argument("--list-devices", action="store_true", help="list the devices and exit")
     parser.add_argument(
         "--recognizer",
         metavar="KIND:MODEL",
-        help="recognizes the speech: faster-whisper:MODEL, whisper.cpp:MODEL, vosk:FOLDER, "
+        help="speech recognizer: faster-whisper:MODEL, whisper.cpp:MODEL, vosk:FOLDER, "
         "pocketsphinx (for trials), or package.module:Class",
     )
     parser.add_argument(
         "--language",
         default="",
         metavar="CODE",
-        help="language that is spoken, for the recognizer; such as en; default: it decides",
+        help="spoken language, such as en; default: detected by the recognizer",
     )
 
 
 def sources_of(options: argparse.Namespace) -> list[Source]:
-    """Return the microphone and the camera that the user chose.
+    """Return the microphone and the camera that the user selected.
 
     Raises:
-        DeviceError, FileNotFoundError: not the name of a camera; no such file.
-        ValueError: neither.
+        DeviceError, FileNotFoundError: it is not the name of a camera; the file does not exist.
+        ValueError: both are none.
     """
     chosen = open_microphone(options.microphone), open_camera(options.camera, FRAME_RATE)
     sources = [source for source in chosen if source is not None]
     if not sources:
-        raise ErcValueError("--microphone none --camera none: nothing is left to observe")
+        raise ErcValueError("--microphone none --camera none: at least one source is required")
     return sources
 
 
@@ -115,18 +115,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `erc live`."""
     source_options(parser)
     parser.add_argument(
-        "--browser", action="store_true", help="also show image and reasons on a local web page"
+        "--browser",
+        action="store_true",
+        help="also show images and explanations on a local web page",
     )
-    parser.add_argument("--port", type=int, default=0, help="of that page; default: any free one")
+    parser.add_argument(
+        "--port", type=int, default=0, help="port of that page; default: any free port"
+    )
     parser.add_argument(
         "--record",
         type=Path,
         metavar="FILE.mkv",
-        help="record audio, video and words; without this option nothing is stored",
+        help="record audio, video and texts; without this option nothing is stored",
     )
-    parser.add_argument("--no-text", action="store_true", help="do not show words")
+    parser.add_argument("--no-text", action="store_true", help="do not show texts")
     parser.add_argument(
-        "--speed", type=float, default=1.0, help="times real time, if all sources are files"
+        "--speed", type=float, default=1.0, help="factor of real time, if all sources are files"
     )
 
 
@@ -134,15 +138,15 @@ def run(options: argparse.Namespace, robot: RobotConfig, show: ShowRow) -> int:
     """Run until the sources end or a signal arrives.
 
     Args:
-        options: of `add_options`.
+        options: parsed options of `add_options`.
         robot: parameters of the pipeline.
         show: prints an estimate; receives the row and the start of the session (ns).
 
     Returns:
-        0, or 1 if no source has sent anything.
+        0, or 1 if all sources failed without data.
 
     Raises:
-        ValueError, OSError, DeviceError: an option that cannot be used.
+        ValueError, OSError, DeviceError: an option is invalid.
     """
     if options.list_devices:
         print("\n".join(devices()))
@@ -150,9 +154,9 @@ def run(options: argparse.Namespace, robot: RobotConfig, show: ShowRow) -> int:
     sources = sources_of(options)
     if options.speed != 1 and not all(source.can_wait for source in sources):
         raise ErcValueError(
-            "--speed is for files: give --microphone FILE --camera FILE, or none for one of them"
+            "--speed requires files: use --microphone FILE and --camera FILE; one may be none"
         )
-    Clock(options.speed)  # refuses a speed before the models are loaded
+    Clock(options.speed)  # checks the speed before the models are loaded
     recognizer = None
     if options.recognizer:
         recognizer = load_recognizer(options.recognizer, options.language)
@@ -192,6 +196,6 @@ def _finish(recorder: Recorder) -> None:
 
 
 def _has_window() -> bool:
-    """Whether a browser can open a window here; on a server it would take over the terminal."""
+    """Whether a browser can open a window; on a server it might use the terminal instead."""
     names = ("DISPLAY", "WAYLAND_DISPLAY")
     return sys.platform != "linux" or any(os.environ.get(name) for name in names)

@@ -1,4 +1,4 @@
-"""Live sources and a speech recognizer on threads of their own, read as one stream of values."""
+"""Live sources and a speech recognizer in separate threads, merged into one stream."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from erc_ros.sensing.microphone import AudioChunk
 from erc_ros.values.bounds import TEXT, shown
 from erc_ros.values.transcript import Transcript
 
-_UNREAD = 2 * 2**20  # bytes of audio that may wait for the recognizer: a minute or more
-_PATIENCE = 10.0, 300.0  # s for the recognizer to end: after the user has stopped, else
-_PERIOD = 0.05  # s; a value or None comes so often
+_AUDIO_BYTES = 2 * 2**20  # bytes of audio queued for the recognizer: a minute or more
+_PATIENCE = 10.0, 300.0  # s for the recognizer to end, after a stop by the user and else
+_PERIOD = 0.05  # s, maximum time between two values (or None)
 
 Value: TypeAlias = "AudioChunk | Frame | Transcript | str | None"
 
 
 @dataclass(frozen=True)
 class _Ended:
-    """A source has ended. reason: "" at the end of a file."""
+    """A source has event. reason: "" at the end of a file."""
 
     source: Source
     reason: str
@@ -38,10 +38,10 @@ class Feeds:
 
     Args:
         sources: microphones and cameras.
-        recognizer: reads the audio; None: there are no words.
+        recognizer: transcribes the audio; None: there are no texts.
 
     Attributes:
-        received: kinds of sources that have sent something. failed: kinds that failed.
+        received: kinds of sources that have sent data. failed: kinds that failed.
     """
 
     def __init__(self, sources: Sequence[Source], recognizer: SpeechRecognizer | None) -> None:
@@ -50,13 +50,13 @@ class Feeds:
         self._sources = sources
         self._recognizer = recognizer
         self._inlet = Inlet()
-        self._unread = Inlet(_UNREAD)
+        self._recognizer_audio = Inlet(_AUDIO_BYTES)
 
     def values(self, clock: Clock, stop: threading.Event) -> Iterator[Value]:
-        """Yield values until all sources have ended or `stop` is set, then the last texts.
+        """Yield values until all sources have event or `stop` is set, then the last texts.
 
-        A text is a line for the user, such as that a device was unplugged; None says that nothing
-        has come for a moment.
+        A str is a message for the user, such as an unplugged device; None is yielded if no value
+        arrives within `_PERIOD`.
         """
         reader = None
         if self._recognizer is not None:
@@ -73,7 +73,7 @@ class Feeds:
         finally:
             is_stopped = stop.is_set()
             stop.set()
-            self._unread.close()
+            self._recognizer_audio.close()
         end = time.monotonic() + _PATIENCE[not is_stopped]
         while reader is not None and reader.is_alive() and time.monotonic() < end:
             yield self._taken(self._inlet.take(_PERIOD))
@@ -87,51 +87,51 @@ class Feeds:
             value = self._inlet.take(_PERIOD)
             running -= isinstance(value, _Ended)
             yield self._taken(value)
-            if not dropped and (dropped := self._inlet.dropped + self._unread.dropped):
-                yield "warning: this machine is too slow: some input was dropped"
+            if not dropped and (dropped := self._inlet.dropped + self._recognizer_audio.dropped):
+                yield "warning: the machine is too slow; some input was dropped"
 
     def _taken(self, value: Value | _Ended) -> Value:
         if isinstance(value, _Ended):
-            return self._line(value)
+            return self._message(value)
         if isinstance(value, AudioChunk):
             self.received.add("microphone")
             if self._recognizer is not None:
-                self._unread.put(value, len(value.data))
+                self._recognizer_audio.put(value, len(value.data))
         elif isinstance(value, Frame):
             self.received.add("camera")
         return value
 
-    def _line(self, ended: _Ended) -> str | None:
-        if not ended.reason:
+    def _message(self, event: _Ended) -> str | None:
+        if not event.reason:
             return None
-        self.failed.add(ended.source.kind)
+        self.failed.add(event.source.kind)
         others = [source.kind for source in self._sources if source.kind not in self.failed]
         continues = f"; the {others[0]} continues" if others else ""
-        return f"{ended.source.kind}: {ended.reason}{continues}"
+        return f"{event.source.kind}: {event.reason}{continues}"
 
     def _pump(self, source: Source, clock: Clock, stop: threading.Event) -> None:
-        """Thread of a source."""
+        """Enqueue the values of a source (runs in its thread)."""
         reason = ""
         try:
             for value in source.values(clock, stop):
                 self._inlet.put(value, len(value.data), wait=source.can_wait)
         except (DeviceError, MediaError, OSError) as error:
             reason = str(error)
-        except Exception as error:  # noqa: BLE001  (a driver's fault must not end the session)
+        except Exception as error:  # noqa: BLE001  (an error of a driver must not end the session)
             reason = f"{type(error).__name__}: {shown(error)}"
         self._inlet.put(_Ended(source, reason))
 
     def _recognize(self, recognizer: SpeechRecognizer, clock: Clock) -> None:
-        """Thread of the recognizer."""
+        """Transcribe queued audio (runs in the thread of the recognizer)."""
         speech = RecognizedSpeech(recognizer)
         try:
-            while not self._unread.is_finished:
-                if (chunk := self._unread.take(0.5)) is not None:
+            while not self._recognizer_audio.is_finished:
+                if (chunk := self._recognizer_audio.take(0.5)) is not None:
                     self._send(speech.feed(chunk), clock)
             self._send(speech.flush(), clock)
-        except Exception as error:  # noqa: BLE001  (the libraries raise many kinds)
+        except Exception as error:  # noqa: BLE001  (the libraries raise various types)
             reason = f"{type(error).__name__}: {shown(error)}"
-            self._inlet.put(f"the speech recognizer failed, there are no more words: {reason}")
+            self._inlet.put(f"the speech recognizer failed; there are no more texts: {reason}")
 
     def _send(self, cues: Sequence[Cue], clock: Clock) -> None:
         for cue in cues:

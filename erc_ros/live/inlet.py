@@ -1,4 +1,4 @@
-"""What several sources have sent and waits for one consumer: bounded in bytes, in order."""
+"""A queue from several sources to one consumer, bounded in bytes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class Inlet:
     """A queue of values and their sizes.
 
     Args:
-        capacity: bytes that may wait.
+        capacity: maximum number of bytes.
 
     Attributes:
-        dropped: values that were pushed out.
+        dropped: number of dropped values.
     """
 
     def __init__(self, capacity: int = QUEUE_BYTES) -> None:
@@ -32,7 +32,7 @@ class Inlet:
         """Add a value of `size` bytes.
 
         Args:
-            wait: wait for room; else the oldest image is dropped, or the oldest value.
+            wait: wait for space; else drop the oldest image, or the oldest value.
         """
         with self._changed:
             while self._waiting and self._bytes + size > self._capacity and not self._is_closed:

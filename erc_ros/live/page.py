@@ -1,8 +1,8 @@
 """A local web page that shows a live session.
 
-The server listens on 127.0.0.1 only. Its address contains a random token, so that other users and
-other web pages of this machine can neither see nor guess it, and requests for another host name are
-refused (DNS rebinding). Nothing is stored, and the page loads nothing from elsewhere.
+The server listens only on 127.0.0.1. Its address contains a random token, so that other users and
+other web pages of this machine cannot guess it, and requests with another host name are refused
+(DNS rebinding). Nothing is stored, and the page loads no external resources.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ HOST = "127.0.0.1"
 SHOWN_ROWS = 30
 MAX_VIEWERS = 8  # pages that are open at the same time
 _PERIOD = 0.1  # s between two states
-_ALIVE = 5.0  # s after which a state is repeated, which finds out that a page was closed
+_ALIVE = 5.0  # s after which a state is repeated, which detects closed pages
 _NOTES = 20
-_RECENT = seconds(10.0)  # an emotion is shown at a face for so long
-_SEEN = NS  # a box is shown so long after the face was detected
+_RECENT = seconds(10.0)  # for which an emotion is shown at a face
+_SEEN = NS  # for which a box is shown after a detection
 
 
 class LivePage(Observer):
-    """Serves the page in threads of its own. Close it.
+    """Serves the page in separate threads. It must be closed.
 
     Args:
-        pipeline: says who speaks.
+        pipeline: provides the current speaker.
         port: 0: any free one.
 
     Attributes:
-        url: its address, with the token.
+        url: its address with the token.
     """
 
     def __init__(self, pipeline: Pipeline, port: int = 0) -> None:
@@ -57,7 +57,7 @@ class LivePage(Observer):
         self._version = 0
         self._origin = 0
         self._frame: Frame | None = None
-        self._number = 0  # of the frame
+        self._number = 0  # number of the frame
         self._faces: list[FaceObservation] = []
         self._rows: list[Row] = []
         self._notes: deque[str] = deque(maxlen=_NOTES)
@@ -74,7 +74,7 @@ class LivePage(Observer):
         """See `Observer`."""
         self._origin = origin
 
-    def see(self, frame: Frame, faces: Sequence[FaceObservation]) -> None:
+    def on_image(self, frame: Frame, faces: Sequence[FaceObservation]) -> None:
         """See `Observer`."""
         conversation, speaker = self._pipeline.perception.speaking()
         with self._changed:
@@ -96,7 +96,7 @@ class LivePage(Observer):
             self._change()
 
     def close(self) -> None:
-        """Tell the pages that the session is over, and end the server."""
+        """Notify the pages that the session has ended, and stop the server."""
         with self._changed:
             self.is_over = True
             self._change()
@@ -116,7 +116,7 @@ class LivePage(Observer):
             return self._version
 
     def state(self) -> dict[str, Any]:
-        """Return what the page shows."""
+        """Return the content of the page."""
         with self._changed:
             frame = self._frame
             return {
@@ -131,7 +131,7 @@ class LivePage(Observer):
             }
 
     def jpeg(self) -> bytes:
-        """Return the last image; empty: there is none."""
+        """Return the last image as JPEG; empty without an image."""
         with self._changed:
             frame = self._frame
         if frame is None:
@@ -162,7 +162,7 @@ class LivePage(Observer):
 
 
 def reasons(row: Row) -> list[str]:
-    """Return what each modality indicates, and the result without each, as sentences."""
+    """Return sentences on what each modality indicates and the result without it."""
     first = indicated(row.why)
     return [*([first] if first else []), *explain(row.most_probable, row.why)]
 
@@ -180,7 +180,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__((HOST, port), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that closes a connection is not an error."""
+        """Ignore errors: a browser may close its connection."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -194,8 +194,8 @@ class _Handler(BaseHTTPRequestHandler):
         }:
             self._refuse(HTTPStatus.FORBIDDEN)
             return
-        _, _, rest = self.path.partition("/")
-        token, _, name = rest.partition("?")[0].partition("/")
+        _, _, path = self.path.partition("/")
+        token, _, name = path.partition("?")[0].partition("/")
         if not hmac.compare_digest(token.encode(), self.server.token.encode()):
             self._refuse(HTTPStatus.FORBIDDEN)
         elif name == "":
@@ -208,7 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.NOT_FOUND)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Log nothing: the token is part of the address."""
+        """Log nothing, because the address contains the token."""
 
     def _refuse(self, status: HTTPStatus) -> None:
         self.send_response(status)

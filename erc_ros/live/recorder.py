@@ -1,4 +1,4 @@
-"""`erc live --record`: audio, video and recognized words in files that `erc replay` reads."""
+"""`erc live --record`: record audio, video and recognized texts for `erc replay`."""
 
 from __future__ import annotations
 
@@ -21,31 +21,28 @@ from erc_ros.values.files import write_whole
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.transcript import Transcript
 
-SUFFIX = ".mkv"  # readable up to the end of its last cluster, also after a power failure
-_WAIT = seconds(5.0)  # for the first value of the other source
+SUFFIX = ".mkv"  # readable up to the last cluster even after a power failure
+_WAIT = seconds(5.0)  # maximum wait for the first value of the other source
 _BITS = 2_000_000  # per second of video
 
 
 class Recorder(Observer):
-    """Writes a Matroska file, and recognized words as WebVTT next to it. Close it.
+    """Writes a Matroska file, and a WebVTT file with recognized texts. It must be closed.
 
-    The streams of the file are chosen when each source has sent something, or 5 s after the first
-    one has.
+    The streams of the file are fixed when each source has sent data, or 5 s after the first one.
 
     Args:
-        path: the file; must not exist. Readable by its owner only.
-        kinds: of the sources: "microphone", "camera".
+        path: the file, readable by its owner only; it must not exist.
+        kinds: kinds of the sources: "microphone", "camera".
 
     Raises:
-        FileExistsError, OSError: the file cannot be made.
+        FileExistsError, OSError: the file could not be created.
     """
 
     def __init__(self, path: Path, kinds: Collection[str]) -> None:
         self.path = path if path.suffix else path.with_suffix(SUFFIX)
         if self.path.suffix != SUFFIX:
-            raise ErcValueError(
-                f"{path}: a recording is a Matroska file; give a name with {SUFFIX}"
-            )
+            raise ErcValueError(f"{path}: recordings are Matroska files; use the suffix {SUFFIX}")
         self._words = self.path.with_suffix(".vtt")
         if self._words.exists():
             raise FileExistsError(f"{self._words} exists already: choose another name")
@@ -62,15 +59,15 @@ class Recorder(Observer):
         self._last: dict[str, int] = {}  # last time stamp of each stream
         self._texts: list[Transcript] = []
 
-    def hear(self, chunk: AudioChunk) -> None:
+    def on_audio(self, chunk: AudioChunk) -> None:
         """See `Observer`."""
         self._take(chunk)
 
-    def see(self, frame: Frame, faces: Sequence[FaceObservation]) -> None:
+    def on_image(self, frame: Frame, faces: Sequence[FaceObservation]) -> None:
         """See `Observer`."""
         self._take(frame)
 
-    def read(self, text: Transcript) -> None:
+    def on_text(self, text: Transcript) -> None:
         """See `Observer`."""
         self._texts.append(text)
 
@@ -135,7 +132,7 @@ class Recorder(Observer):
             frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), "s16", "mono")
             rate = frame.sample_rate = self._format.rate
             stamp, frame.time_base = max(0, passed) * rate // NS, Fraction(1, rate)
-            # Chunks whose times differ from the count of samples by less are of one piece.
+            # Smaller deviations of a chunk from the count of samples are ignored.
             if abs(stamp - self._last.get("audio", stamp)) < rate // 50:
                 stamp = self._last.get("audio", stamp)
             frame.pts = stamp
@@ -169,5 +166,5 @@ def _time(value: AudioChunk | Frame) -> int:
 
 def _clock(moment: int) -> str:
     milliseconds = moment // 1_000_000
-    whole, rest = divmod(milliseconds, 1000)
-    return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}.{rest:03}"
+    second, millisecond = divmod(milliseconds, 1000)
+    return f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}.{millisecond:03}"

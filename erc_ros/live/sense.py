@@ -36,7 +36,7 @@ from erc_ros.values.transcript import Transcript
 
 LIVE_SPEECH = "hri_msgs/msg/LiveSpeech"
 MICROPHONE_FRAME, CAMERA_FRAME = "microphone", "camera"
-_INFO_PERIOD = 5 * NS  # as audio_capture does
+_INFO_PERIOD = 5 * NS  # the period of audio_capture
 _QUALITY = 90  # of JPEG
 _AUDIO_QOS = QoSProfile(depth=100, reliability=QoSReliabilityPolicy.RELIABLE)
 _IMAGE_QOS = QoSProfile(depth=2, reliability=QoSReliabilityPolicy.RELIABLE)
@@ -51,11 +51,11 @@ class Publishers:
     """Publishes values on `audio`, `audio_info`, `image/compressed` and `speech` of a node.
 
     Args:
-        kinds: of the sources that are used; only their topics are advertised.
-        has_words: whether there is a speech recognizer.
+        kinds: kinds of the used sources; only their topics are advertised.
+        has_text: whether there is a speech recognizer.
     """
 
-    def __init__(self, node: Node, kinds: set[str], has_words: bool) -> None:
+    def __init__(self, node: Node, kinds: set[str], has_text: bool) -> None:
         self._audio = self._info = self._image = self._speech = None
         if "microphone" in kinds:
             self._info = node.create_publisher(AudioInfo, "audio_info", _INFO_QOS)
@@ -63,7 +63,7 @@ class Publishers:
         if "camera" in kinds:
             self._image = node.create_publisher(CompressedImage, "image/compressed", _IMAGE_QOS)
         self._live_speech: Any = message_class(LIVE_SPEECH)
-        if has_words:
+        if has_text:
             self._speech = node.create_publisher(self._live_speech or String, "speech", 50)
         self._format: AudioFormat | None = None
         self._informed = 0  # ns
@@ -71,15 +71,15 @@ class Publishers:
     def publish(self, value: Value) -> None:
         """Publish a value on its topic; lines for the user go to stderr."""
         if isinstance(value, AudioChunk):
-            self._hear(value)
+            self._publish_audio(value)
         elif isinstance(value, Frame):
-            self._see(value)
+            self._publish_image(value)
         elif isinstance(value, Transcript):
-            self._read(value)
+            self._publish_text(value)
         elif value is not None:
             print(value, file=sys.stderr, flush=True)
 
-    def _hear(self, chunk: AudioChunk) -> None:
+    def _publish_audio(self, chunk: AudioChunk) -> None:
         format = chunk.format
         if self._audio is None or self._info is None or format is None:
             return
@@ -94,7 +94,7 @@ class Publishers:
         message.audio.data = array("B", chunk.data)
         self._audio.publish(message)
 
-    def _see(self, frame: Frame) -> None:
+    def _publish_image(self, frame: Frame) -> None:
         if self._image is None:
             return
         _, data = cv2.imencode(".jpg", to_bgr(frame), (cv2.IMWRITE_JPEG_QUALITY, _QUALITY))
@@ -104,7 +104,7 @@ class Publishers:
         message.data = array("B", data.tobytes())
         self._image.publish(message)
 
-    def _read(self, text: Transcript) -> None:
+    def _publish_text(self, text: Transcript) -> None:
         if self._speech is None:
             return
         if self._live_speech is None:
@@ -125,13 +125,13 @@ def run(options: argparse.Namespace) -> int:
     """Publish until the sources end or a signal arrives.
 
     Args:
-        options: of `source_options`, and `namespace`.
+        options: parsed options of `source_options`, and `namespace`.
 
     Returns:
-        0, or 1 if no source has sent anything.
+        0, or 1 if all sources failed without data.
 
     Raises:
-        ValueError, OSError, DeviceError: an option that cannot be used.
+        ValueError, OSError, DeviceError: an option is invalid.
     """
     if options.list_devices:
         print("\n".join(devices()))
@@ -143,7 +143,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         print(f"warning: {NO_RECOGNIZER}", file=sys.stderr, flush=True)
     context = Context()
-    # Signals end the sources first; rclpy's own handlers would shut the context down before.
+    # Signals stop the sources first; the handlers of rclpy would shut the context down before.
     rclpy.init(context=context, signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
     node = Node("erc_sense", context=context, namespace=options.namespace or None)
     try:

@@ -1,4 +1,4 @@
-"""Live sources through the pipeline, shown to observers."""
+"""A live session: sources, pipeline and observers."""
 
 from __future__ import annotations
 
@@ -17,46 +17,46 @@ from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.microphone import AudioChunk
 from erc_ros.values.transcript import Transcript
 
-KEPT_ROWS = 200  # the most recent estimates, for those who look
+KEPT_ROWS = 200  # the most recent estimates, passed to observers
 _KEPT_DURATIONS = 20
 
 
 class Observer:
-    """Receives what happens in a session; each method may be overridden.
+    """Receives the events of a session; each method may be overridden.
 
-    All are called by the thread of `LiveSession.run`.
+    The thread of `LiveSession.run` calls them.
     """
 
     def begin(self, origin: int) -> None:
         """The session begins at `origin` (ns)."""
 
-    def hear(self, chunk: AudioChunk) -> None:
+    def on_audio(self, chunk: AudioChunk) -> None:
         """Audio was received."""
 
-    def see(self, frame: Frame, faces: Sequence[FaceObservation]) -> None:
-        """An image was received; `faces`: where faces were detected last."""
+    def on_image(self, frame: Frame, faces: Sequence[FaceObservation]) -> None:
+        """An image was received; `faces`: the last detections."""
 
-    def read(self, text: Transcript) -> None:
+    def on_text(self, text: Transcript) -> None:
         """Speech was recognized."""
 
     def estimate(self, row: Row, rows: Sequence[Row]) -> None:
-        """`row` is new; `rows` are the most recent ones, with corrected speakers."""
+        """An estimate was made; `rows`: the most recent ones, with corrected speakers."""
 
     def note(self, text: str) -> None:
-        """A line for the user, such as that a device was unplugged."""
+        """A message for the user, such as an unplugged device."""
 
 
 class LiveSession:
     """Runs sources through a pipeline until they end or `stop` is set.
 
-    A device that fails is reported in a line; the other one continues.
+    A failed device is reported to the observers; the other one continues.
 
     Args:
-        pipeline: loaded, so that no audio waits for models.
+        pipeline: with loaded models, so that audio is processed at once.
         sources: microphones and cameras.
-        recognizer: None: there are no words.
-        face_rate: Hz; images that the pipeline receives.
-        observers: receive what happens.
+        recognizer: None: there are no texts.
+        face_rate: rate of images for the pipeline (Hz).
+        observers: receive the events.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class LiveSession:
         observers: Sequence[Observer],
     ) -> None:
         self._pipeline = pipeline
-        self._answers = EstimateCollector(pipeline, {})
+        self._collector = EstimateCollector(pipeline, {})
         self._feeds = Feeds(sources, recognizer)
         self._reader = InputReader(face_rate)
         self._observers = observers
@@ -76,7 +76,7 @@ class LiveSession:
 
     @property
     def received(self) -> set[str]:
-        """Kinds of sources that have sent something."""
+        """Kinds of sources that have sent data."""
         return self._feeds.received
 
     @property
@@ -99,30 +99,30 @@ class LiveSession:
     def _take(self, value: Value) -> None:
         if isinstance(value, AudioChunk):
             for observer in self._observers:
-                observer.hear(value)
+                observer.on_audio(value)
             self._feed("feed", value)
         elif isinstance(value, Frame):
             if self._reader.is_due("camera", value.stamp):
                 self._feed("feed", value)
             for observer in self._observers:
-                observer.see(value, self._pipeline.perception.faces)
+                observer.on_image(value, self._pipeline.perception.faces)
         elif isinstance(value, Transcript):
             for observer in self._observers:
-                observer.read(value)
+                observer.on_text(value)
             self._feed("feed", value)
         elif value is not None:
             self._note(value)
 
     def _feed(self, method: str, *arguments: object) -> None:
-        answers = self._answers
-        for event in answers.take(method, *arguments):
+        collector = self._collector
+        for event in collector.take(method, *arguments):
             if isinstance(event, EstimateEvent):
                 ids = event.estimate.utterance.utterance_id, event.estimate.is_final
-                row = next(r for r in answers.rows[::-1] if (r.utterance_id, r.is_final) == ids)
+                row = next(r for r in collector.rows[::-1] if (r.utterance_id, r.is_final) == ids)
                 for observer in self._observers:
-                    observer.estimate(row, answers.rows[-KEPT_ROWS:])
-        del answers.rows[:-KEPT_ROWS], answers.durations[:-_KEPT_DURATIONS]
-        for text in answers.warnings:
+                    observer.estimate(row, collector.rows[-KEPT_ROWS:])
+        del collector.rows[:-KEPT_ROWS], collector.durations[:-_KEPT_DURATIONS]
+        for text in collector.warnings:
             if text not in self._warned:
                 self._warned.add(text)
                 self._note(f"warning: {text}")
@@ -133,7 +133,7 @@ class LiveSession:
 
 
 def _arrival(value: Value, default: int) -> int:
-    """When a value came, ns."""
+    """Return the arrival time of a value (ns)."""
     if isinstance(value, (AudioChunk, Transcript)):
         return value.arrival
     return value.stamp if isinstance(value, Frame) else default

@@ -1,7 +1,7 @@
-"""Microphones and cameras of this machine, and files that play their part, as live sources.
+"""Live sources: microphones and cameras of this machine, or files in their place.
 
-A source runs on a thread of its own and yields values whose `arrival` (audio) or `stamp` (images)
-is the present time of a `Clock`.
+A source runs in a separate thread and yields values whose `arrival` (audio) or `stamp` (images) is
+the current time of a `Clock`.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ from erc_ros.values.bounds import shown
 from erc_ros.values.errors import ErcRuntimeError, ErcValueError
 from erc_ros.values.nanoseconds import NS, seconds
 
-FRAME_RATE = 15.0  # Hz; of a camera
+FRAME_RATE = 15.0  # Hz, of a camera
 NONE, DEFAULT = "none", "default"
 MAX_SPEED = 100.0
 _SILENCE = 3.0  # s without data after which a device counts as unplugged
-_WAITING = 600  # audio blocks that may wait for the thread of the source
-_JUMP = seconds(0.1)  # audio whose measured time differs so much from the expected one was lost
-_STEP = seconds(0.001)  # by which each block's time is moved towards the measured one
+_WAITING = 600  # maximum number of audio blocks that wait for the thread of the source
+_JUMP = seconds(0.1)  # deviation of measured from expected time that indicates lost audio
+_STEP = seconds(0.001)  # maximum adaptation of a block's time to the measured time
 
 
 class DeviceError(ErcRuntimeError):
-    """A microphone or camera that cannot be used, or was unplugged; says what to do."""
+    """A microphone or camera cannot be used or was unplugged; the message states a remedy."""
 
 
 class Clock:
-    """The present time in ns since 1970.
+    """The current time in ns since 1970.
 
     Args:
-        speed: times real time; for files as sources.
-        read: the underlying clock, ns. With `time.time_ns` the time follows corrections of the
+        speed: factor of real time; for files as sources.
+        read: the underlying clock (ns). With `time.time_ns` the time follows corrections of the
             system clock, as the clocks of ROS nodes do.
 
     Attributes:
-        start: when it was made.
+        start: time of its creation (ns).
     """
 
     def __init__(self, speed: float = 1.0, read: Callable[[], int] = time.monotonic_ns) -> None:
@@ -60,7 +60,7 @@ class Clock:
         self._read, self._begin = read, read()
 
     def now(self) -> int:
-        """Return the time."""
+        """Return the current time (ns)."""
         passed = self._read() - self._begin
         return self.start + (passed if self.speed == 1 else int(passed * self.speed))
 
@@ -75,16 +75,16 @@ class Clock:
 class Source(Protocol):
     """A microphone or a camera.
 
-    Contract: `values` yields in the order of time and returns soon after `stop` is set, or at the
+    Contract: `values` yields in the order of time and returns soon after `stop` is set or at the
     end of a file. It is called once.
     """
 
     kind: str
     """ "microphone" or "camera". """
     name: str
-    """Which one, for the user."""
+    """Name for the user."""
     can_wait: bool
-    """Whether its values may be taken later than they come: a file can wait, a device cannot."""
+    """Whether its values may be taken late: a file can wait, a device cannot."""
 
     def values(self, clock: Clock, stop: threading.Event) -> Iterator[AudioChunk | Frame]:
         """Yield audio chunks (mono, with format and stamp) or frames (bgr8).
@@ -113,7 +113,7 @@ class FileMicrophone:
 
 
 class FileCamera:
-    """The video of a media file, played at the speed of the clock. rate: Hz, at most."""
+    """The video of a media file, played at the speed of the clock. rate: maximum (Hz)."""
 
     kind, can_wait = "camera", True
 
@@ -133,22 +133,22 @@ class FileCamera:
 
 
 class Microphone:
-    """A microphone of this machine, by PortAudio.
+    """A microphone of this machine, read with PortAudio.
 
     Args:
-        device: number or part of the name, as `erc live --list-devices` shows them; "": the
-            default one.
+        device: number or part of the name, as listed by `erc live --list-devices`; "": the default
+            microphone.
     """
 
     kind, can_wait = "microphone", False
 
     def __init__(self, device: str = "") -> None:
         self.device, self.name = device, device or DEFAULT
-        self.lost = 0  # blocks that were dropped, here or by the driver
+        self.lost = 0  # blocks that were dropped here or by the driver
 
     def values(self, clock: Clock, stop: threading.Event) -> Iterator[AudioChunk]:
         """See `Source`."""
-        sound = sounddevice()
+        library = sounddevice()
         blocks: queue.Queue[tuple[int, bytes]] = queue.Queue(_WAITING)
         ended = threading.Event()
         device = int(self.device) if self.device.isdecimal() else self.device or None
@@ -164,10 +164,10 @@ class Microphone:
                 self.lost += 1
 
         try:
-            information = sound.query_devices(device, "input")
+            information = library.query_devices(device, "input")
             rate = round(min(max(information["default_samplerate"], MIN_RATE), MAX_RATE))
             self.name = str(information["name"])
-            stream = sound.RawInputStream(
+            stream = library.RawInputStream(
                 rate,
                 device=device,
                 channels=1,
@@ -176,7 +176,7 @@ class Microphone:
                 callback=receive,
                 finished_callback=ended.set,
             )
-        except (sound.PortAudioError, ValueError) as error:
+        except (library.PortAudioError, ValueError) as error:
             raise DeviceError(
                 f"no microphone {self.device or DEFAULT!r} ({shown(error)}): connect one, allow "
                 "its use, or choose another (--list-devices)"
@@ -201,12 +201,12 @@ class Microphone:
             except queue.Empty:
                 if ended.is_set() or time.monotonic() - last > _SILENCE:
                     raise DeviceError(
-                        f"microphone {self.name!r} has sent nothing for {_SILENCE:g} s: it was "
+                        f"no audio from microphone {self.name!r} for {_SILENCE:g} s: it was "
                         "unplugged, or another program uses it; connect it and start again"
                     ) from None
                 continue
             last = time.monotonic()
-            # Blocks come with jitter; their number of samples says more exactly when they were.
+            # Arrival times have jitter; the number of samples gives more exact times.
             stamp = measured
             if expected is not None and abs(measured - expected) < _JUMP:
                 stamp = expected + min(max(measured - expected, -_STEP), _STEP)
@@ -218,11 +218,11 @@ class Microphone:
 
 
 class Camera:
-    """A camera of this machine, by OpenCV.
+    """A camera of this machine, read with OpenCV.
 
     Args:
         device: its number, or `/dev/videoN`.
-        rate: Hz, at most.
+        rate: maximum frame rate (Hz).
     """
 
     kind, can_wait = "camera", False
@@ -243,7 +243,7 @@ class Camera:
         try:
             if not capture.isOpened():
                 raise DeviceError(
-                    f"camera {self.name} cannot be opened: allow its use for this program, or "
+                    f"camera {self.name} could not be opened: allow its use for this program, or "
                     "end the program that uses it"
                 )
             capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
@@ -252,9 +252,9 @@ class Camera:
                 is_read, pixels = capture.read()
                 now = clock.now()
                 if not is_read:
-                    if time.monotonic() - last > _SILENCE or not self._is_there():
+                    if time.monotonic() - last > _SILENCE or not self._exists():
                         raise DeviceError(
-                            f"camera {self.name} sends no images any more: it was unplugged; "
+                            f"camera {self.name} stopped sending images: it was unplugged; "
                             "connect it and start again"
                         )
                     stop.wait(0.1)
@@ -266,11 +266,11 @@ class Camera:
         finally:
             capture.release()
 
-    def _is_there(self) -> bool:
+    def _exists(self) -> bool:
         return sys.platform != "linux" or Path(self.name).exists()
 
     def _check(self) -> None:
-        if not self._is_there():
+        if not self._exists():
             raise DeviceError(f"there is no camera {self.name}: connect one, or choose another")
         if sys.platform == "linux" and not os.access(self.name, os.R_OK | os.W_OK):
             raise DeviceError(
@@ -280,7 +280,7 @@ class Camera:
 
 
 def frame_of(pixels: Any, stamp: int) -> Frame:
-    """Return a BGR image of OpenCV as a frame of at most MAX_SIDE pixels a side."""
+    """Return a BGR image of OpenCV as a frame of at most MAX_SIDE pixels per side."""
     scale = MAX_SIDE / max(pixels.shape[:2])
     if scale < 1:
         pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -292,7 +292,7 @@ def frame_of(pixels: Any, stamp: int) -> Frame:
 
 
 def sounddevice() -> Any:
-    """Return the library for microphones.
+    """Import and return the library for microphones.
 
     Raises:
         DeviceError: sounddevice or PortAudio is missing.
@@ -323,7 +323,7 @@ def open_camera(name: str, rate: float = FRAME_RATE) -> Source | None:
     """Return the source of `--camera`: a file, a device, or None for "none".
 
     Raises:
-        DeviceError: not the name of a camera. FileNotFoundError: there is no such file.
+        DeviceError: it is not the name of a camera. FileNotFoundError: the file does not exist.
     """
     if name == NONE:
         return None
@@ -346,8 +346,8 @@ def devices() -> list[str]:
     """Return one line for each microphone and camera."""
     lines = []
     try:
-        sound = sounddevice()
-        for number, each in enumerate(sound.query_devices()):
+        library = sounddevice()
+        for number, each in enumerate(library.query_devices()):
             if each["max_input_channels"]:
                 lines.append(f"microphone {number}: {each['name']}")
     except DeviceError as error:

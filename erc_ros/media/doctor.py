@@ -1,4 +1,4 @@
-"""`erc doctor`: what works on this machine, and the command that installs what is missing."""
+"""`erc doctor`: report which features work here, and how to install missing ones."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ PURPOSES = {
     "vosk": "--recognizer vosk",
     "pocketsphinx": "--recognizer pocketsphinx",
 }
-"""Extra -> what it is needed for."""
+"""Extra -> commands and features that need it."""
 
 ROS = ("rclpy", "erc_msgs", "sensor_msgs", "diagnostic_msgs", "audio_common_msgs", "hri_msgs")
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the report. state: "ok", "missing" or "warning". remedy: "" if there is none."""
+    """One line of the report. state: "ok", "missing" or "warning". remedy: "": none."""
 
     name: str
     state: str
@@ -56,7 +56,7 @@ class Check:
 
 
 def checks() -> list[Check]:
-    """Look at this machine; opens neither a camera nor a microphone."""
+    """Check this machine without opening a camera or microphone."""
     checks_done = [
         Check("python", "ok", f"{platform.python_version()} on {platform.machine()}"),
         _runtime(),
@@ -103,12 +103,12 @@ def _cameras() -> Check:
     devices = sorted(Path("/dev").glob("video*"))
     if not devices:
         return Check("camera", "missing", "no /dev/video*", "connect a camera")
-    closed = [str(device) for device in devices if not _is_open_to_us(device)]
-    if closed:
+    unreadable = [str(device) for device in devices if not _is_readable(device)]
+    if unreadable:
         return Check(
             "camera",
             "warning",
-            f"no permission for {', '.join(closed)}",
+            f"no permission for {', '.join(unreadable)}",
             "add your user to the group video",
         )
     return Check("camera", "ok", ", ".join(map(str, devices)))
@@ -120,12 +120,12 @@ def _microphones() -> Check:
         return Check(
             "microphone",
             "missing",
-            "the library PortAudio, without which sounddevice does not work",
+            "the library PortAudio, which sounddevice requires",
             "sudo apt install libportaudio2",
         )
     if not cards:
         return Check("microphone", "missing", "no capture device in /dev/snd", "connect one")
-    if not all(_is_open_to_us(card) for card in cards):
+    if not all(_is_readable(card) for card in cards):
         return Check(
             "microphone",
             "warning",
@@ -135,7 +135,7 @@ def _microphones() -> Check:
     return Check("microphone", "ok", ", ".join(map(str, cards)))
 
 
-def _is_open_to_us(device: Path) -> bool:
+def _is_readable(device: Path) -> bool:
     return os.access(device, os.R_OK)
 
 
@@ -143,7 +143,7 @@ def main(argv: Sequence[str]) -> int:
     """Print the report and return 0: a missing extra is not an error."""
     argparse.ArgumentParser(
         prog="erc doctor",
-        description="What works on this machine, and the command that installs what is missing.",
+        description="Report which features work on this machine, and how to install missing ones.",
     ).parse_args(argv)
     for check in checks():
         remedy = f"  ->  {check.remedy}" if check.remedy else ""

@@ -1,8 +1,8 @@
 """Media files (MP4, MKV, WebM, WAV, FLAC, MP3, ...) as audio chunks and camera frames, with PyAV.
 
-The container is recognized by its first bytes and never by its name, so that a file cannot make the
-demuxer open playlists, other files or network addresses. Times count from the start of the media
-timeline, as a player shows them; `ORIGIN` is that start on the pipeline's clock.
+The container format is detected from the first bytes and never from the name, so that a file cannot
+make the demuxer open playlists, other files or network addresses. Times count from the start of the
+media timeline, as in a player; `ORIGIN` is that start on the pipeline's clock.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ from erc_ros.values.nanoseconds import NS, seconds
 
 ORIGIN = NS  # ns; the pipeline treats a stamp of 0 as unknown
 CHUNK = seconds(0.1)  # duration of an audio chunk
-MAX_SIDE = 1280  # pixels; larger frames are scaled down, which the face detector does anyway
-_GAP = seconds(0.002)  # audio that begins this much off its expected time starts a new chunk
-_LIMITS = {"max_pixels": str(PIXELS)}  # FFmpeg also decodes images while it opens a file
-_SHORT = seconds(2.0)  # by which a track may end before another one, or before its stated end
+MAX_SIDE = 1280  # pixels; larger frames are scaled down, as the face detector would do
+_GAP = seconds(0.002)  # deviation from the expected time that starts a new chunk
+_LIMITS = {"max_pixels": str(PIXELS)}  # FFmpeg decodes images even while it opens a file
+_SHORT = seconds(2.0)  # tolerance for the end of a track
 _START = {  # first bytes of a file -> name of FFmpeg's demuxer
     b"\x1a\x45\xdf\xa3": "matroska",
     b"fLaC": "flac",
@@ -54,19 +54,19 @@ SUFFIXES = (
     ".aac", ".avi", ".flac", ".m4a", ".m4v", ".mkv", ".mov", ".mp3", ".mp4", ".oga", ".ogg",
     ".opus", ".wav", ".webm",
 )  # fmt: skip
-"""File names that are taken for media files; the content decides what they are."""
+"""Suffixes of media files; their type is determined from the content."""
 
 
 class MediaError(ErcValueError):
-    """A media file that cannot be used; says why and what to do."""
+    """A media file cannot be used; the message states the reason and a remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class AudioTrack:
-    """One audio track. rate: Hz. language: as the file names it, "" if it does not.
+    """One audio track. rate: Hz. language: as stated in the file; "": unknown.
 
-    stream: its number among the audio streams of the file. end: ns from the start of the media
-    timeline, as the file states it; 0 if it does not.
+    stream: its number among the audio streams of the file. end: stated end, ns from the start of
+    the media timeline; 0: unknown.
     """
 
     rate: int
@@ -81,7 +81,7 @@ class AudioTrack:
 class VideoTrack:
     """The video track. width, height: pixels as displayed. rate: mean frames per second.
 
-    end: ns from the start of the media timeline, as the file states it; 0 if it does not.
+    end: stated end, ns from the start of the media timeline; 0: unknown.
     """
 
     width: int
@@ -98,12 +98,12 @@ class MediaFile:
         path: the file.
 
     Attributes:
-        duration: ns of the longest track; 0 where the file does not state it.
-        audio, video: its usable tracks. warnings: what could not be used, with counts.
+        duration: duration of the longest track (ns); 0: unknown.
+        audio, video: its usable tracks. warnings: unusable content -> count.
 
     Raises:
-        MediaError: not a media file, no audio and no video track, or longer than allowed.
-        FileNotFoundError: there is no such file.
+        MediaError: it is not a media file, has no usable track, or is longer than allowed.
+        FileNotFoundError: the file does not exist.
 
     Example:
         >>> media = MediaFile(Path("talk.mp4"))
@@ -124,17 +124,17 @@ class MediaFile:
         if self.duration > MEDIA_SECONDS * NS:
             raise MediaError(
                 f"{path} lasts {self.duration / NS / 3600:.1f} h; at most "
-                f"{MEDIA_SECONDS // 3600} h are read: cut it into parts"
+                f"{MEDIA_SECONDS // 3600} h are allowed: cut it into parts"
             )
 
     def _audio_tracks(self, container: Any) -> Iterator[AudioTrack]:
         for number, stream in enumerate(container.streams.audio[:MEDIA_TRACKS]):
             track = _audio_track(stream, number, _start(container))
             if not MEDIA_MIN_RATE <= track.rate <= MEDIA_MAX_RATE:
-                self.warnings[f"audio {number}: {track.rate} Hz cannot be used, ignored"] += 1
+                self.warnings[f"audio {number}: {track.rate} Hz is not supported, ignored"] += 1
             elif not 0 < stream.codec_context.channels <= MEDIA_CHANNELS:
                 count = stream.codec_context.channels
-                self.warnings[f"audio {number}: {count} channels cannot be used, ignored"] += 1
+                self.warnings[f"audio {number}: {count} channels are not supported, ignored"] += 1
             else:
                 yield track
 
@@ -151,13 +151,13 @@ class MediaFile:
     def chunks(self, track: int = 0, rate: int = 0) -> Iterator[AudioChunk]:
         """Yield the audio of a track as mono int16 chunks of about 0.1 s, in the order of time.
 
-        Each chunk's `stamp` is the time of its first sample and `arrival` that after its last one.
+        The `stamp` of a chunk is the time of its first sample, `arrival` the end of its last one.
 
         Args:
-            track: its place in `audio`. rate: Hz; 0: that of the track, as far as it is usable.
+            track: its index in `audio`. rate: Hz; 0: that of the track, in the usable range.
 
         Raises:
-            MediaError: there is no such track.
+            MediaError: the track does not exist.
         """
         if not 0 <= track < len(self.audio):
             raise MediaError(
@@ -166,20 +166,20 @@ class MediaFile:
         rate = rate or min(max(self.audio[track].rate, MIN_RATE), MAX_RATE)
         format = AudioFormat(rate, 1, "S16LE")
         parts: list[NDArray[np.int16]] = []
-        begin = size = 0
+        start = size = 0
         for stamp, samples in self._samples(track, rate):
-            if parts and abs(stamp - begin - size * NS // rate) > _GAP:
-                yield _chunk(parts, begin, format)
+            if parts and abs(stamp - start - size * NS // rate) > _GAP:
+                yield _chunk(parts, start, format)
                 parts, size = [], 0
-            begin = begin if parts else stamp
+            start = start if parts else stamp
             parts.append(samples)
             size += len(samples)
             if size * NS >= CHUNK * rate:
-                yield _chunk(parts, begin, format)
-                begin, parts, size = begin + size * NS // rate, [], 0
+                yield _chunk(parts, start, format)
+                start, parts, size = start + size * NS // rate, [], 0
         if parts:
-            yield _chunk(parts, begin, format)
-        self._check_end("audio", begin + size * NS // rate, self.audio[track].end)
+            yield _chunk(parts, start, format)
+        self._check_end("audio", start + size * NS // rate, self.audio[track].end)
 
     def frames(self, rate: float) -> Iterator[Frame]:
         """Yield at most `rate` frames per second (bgr8, upright), in the order of time."""
@@ -191,7 +191,7 @@ class MediaFile:
             stream.thread_type = "AUTO"
             stream.codec_context.options = _LIMITS
             if float(stream.average_rate or 0) >= 2 * rate:
-                stream.codec_context.skip_frame = "NONREF"  # frames that no other one needs
+                stream.codec_context.skip_frame = "NONREF"  # unreferenced frames
             start = _start(container)
             last = ORIGIN - 1
             for frame in self._decoded(container, stream):
@@ -216,26 +216,26 @@ class MediaFile:
                         step=pixels.shape[1] * 3,
                         data=pixels.tobytes(),
                     )
-            if self.video.rate >= 1:  # slides may stay for minutes
+            if self.video.rate >= 1:  # a slide may last for minutes
                 self._check_end("video", last, self.video.end)
 
     def _check_end(self, kind: str, end: int, stated: int) -> None:
-        """Count a track that ends before the time that the file states."""
+        """Warn of a track that ends before the end that the file states."""
         if stated - (end - ORIGIN) > max(_SHORT, stated // 50):
             self.warnings[
                 f"{kind}: ends at {max(0, end - ORIGIN) / NS:.1f} s, although the file states "
-                f"{stated / NS:.1f} s: it was cut or is damaged"
+                f"{stated / NS:.1f} s: it was truncated or is damaged"
             ] += 1
 
     def _samples(self, track: int, rate: int) -> Iterator[tuple[int, NDArray[np.int16]]]:
-        """(time of the first sample in ns, mono int16 samples) of each decoded part."""
+        """Yield (time of the first sample in ns, mono int16 samples) of each decoded part."""
         import av
 
         with self._opened() as container:
             stream = container.streams.audio[self.audio[track].stream]
             start = _start(container)
             resampler = shape = None
-            end: int | None = None  # ns, of the samples so far
+            end: int | None = None  # ns, end of the previous samples
             for frame in self._decoded(container, stream):
                 stamp = _stamp(frame, start)
                 if stamp is not None and stamp - ORIGIN > MEDIA_SECONDS * NS:
@@ -262,7 +262,7 @@ class MediaFile:
                     yield first, samples
 
     def _decoded(self, container: Any, stream: Any) -> Iterator[Any]:
-        """Every frame that can be decoded; damage is counted, a cut file ends early."""
+        """Yield every decodable frame; count damage, and end early if the file is truncated."""
         import av
 
         packets, start = container.demux(stream), _start(container)
@@ -276,7 +276,7 @@ class MediaFile:
             except StopIteration:
                 return
             except (av.FFmpegError, OSError):
-                self.warnings[f"{stream.type}: the file is cut or damaged, read up to there"] += 1
+                self.warnings[f"{stream.type}: the file is truncated or damaged, read partly"] += 1
                 return
             count += 1
             if packet.pts is not None and packet.time_base:
@@ -296,7 +296,7 @@ class MediaFile:
             kind = _kind(stream.read(12))
             if kind is None:
                 raise MediaError(
-                    f"{self.path} is not a media file that can be read; "
+                    f"{self.path} is not a supported media file; "
                     "convert it, for example to MP4 or WAV"
                 )
             stream.seek(0)
@@ -304,8 +304,8 @@ class MediaFile:
                 container = av.open(stream, format=kind, options=_LIMITS)
             except (av.FFmpegError, OSError) as error:
                 raise MediaError(
-                    f"{self.path} could not be opened as {kind}: the file is damaged or was cut "
-                    "while it was recorded"
+                    f"{self.path} could not be opened as {kind}: the file is damaged, or its "
+                    "recording was interrupted"
                 ) from error
             with container:
                 yield container
@@ -327,7 +327,7 @@ def _kind(head: bytes) -> str | None:
 
 
 def _is_cover(stream: Any) -> bool:
-    """A cover image is stored as a video track of one frame."""
+    """Whether a stream is a cover image, which is stored as a video track of one frame."""
     attached = getattr(stream.disposition, "attached_pic", None)
     return bool(stream.disposition & attached) if attached is not None else False
 
@@ -346,7 +346,7 @@ def _video_track(stream: Any, start: Fraction) -> VideoTrack:
 
 
 def _end(stream: Any, start: Fraction) -> int:
-    """ns from `start` (s) to the end of a track as the file states it, 0 if it does not."""
+    """Return ns from `start` (s) to the stated end of a track; 0: unknown."""
     if stream.duration and stream.time_base:
         return int(
             ((stream.start_time or 0) + stream.duration) * stream.time_base * NS - start * NS
@@ -365,7 +365,7 @@ def _duration(container: Any) -> int:
 
 
 def _start(container: Any) -> Fraction:
-    """s; where the media timeline begins."""
+    """Return the start of the media timeline (s)."""
     return Fraction(container.start_time or 0, 1_000_000)
 
 
@@ -376,20 +376,20 @@ def _stamp(frame: Any, start: Fraction) -> int | None:
 
 
 def _since(timed: Any, start: Fraction) -> int:
-    """ns from `start` (s) to the time of a packet or frame; integers, as there are many of them."""
+    """Return ns from `start` (s) to the time of a packet or frame, in fast integer arithmetic."""
     base = timed.time_base
     ticks = timed.pts * base.numerator * start.denominator - start.numerator * base.denominator
     return int(ticks * NS // (base.denominator * start.denominator))
 
 
-def _chunk(parts: list[NDArray[np.int16]], begin: int, format: AudioFormat) -> AudioChunk:
+def _chunk(parts: list[NDArray[np.int16]], start: int, format: AudioFormat) -> AudioChunk:
     samples = np.concatenate(parts)
-    end = begin + len(samples) * NS // format.rate
-    return AudioChunk(samples.astype("<i2", copy=False).tobytes(), begin, end, format=format)
+    end = start + len(samples) * NS // format.rate
+    return AudioChunk(samples.astype("<i2", copy=False).tobytes(), start, end, format=format)
 
 
 def _pixels(frame: Any) -> NDArray[np.uint8]:
-    """(height, width, 3) uint8 BGR, upright, at most MAX_SIDE pixels a side."""
+    """Return (height, width, 3) uint8 BGR, upright, at most MAX_SIDE pixels per side."""
     scale = min(1.0, MAX_SIDE / max(frame.width, frame.height))
     size = {
         "width": max(2, round(frame.width * scale)),

@@ -1,4 +1,4 @@
-"""Command-line options that several commands share."""
+"""Command-line options shared by several commands."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def transcript_options(parser: argparse.ArgumentParser) -> None:
         "--language",
         default="",
         metavar="CODE",
-        help="language that is spoken, for the recognizer; such as en; default: it decides",
+        help="spoken language, such as en; default: detected by the recognizer",
     )
 
 
@@ -35,36 +35,42 @@ ROLES = ("image", "audio", "speech")
 
 
 def recording_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose a part of a recording, and its topics."""
+    """Add the options that select a part of a recording and its topics."""
     parser.add_argument(
         "--from",
         dest="start",
         type=float,
         default=0.0,
         metavar="S",
-        help="start of the part to use, s",
+        help="start of the used part (s)",
     )
     parser.add_argument(
-        "--to", dest="end", type=float, metavar="S", help="end of the part to use, s"
+        "--to", dest="end", type=float, metavar="S", help="end of the used part (s)"
     )
     for role in ROLES:
-        parser.add_argument(f"--{role}", metavar="TOPIC", help=f"{role} topic; default: by type")
-    parser.add_argument("--tuning", metavar="YAML", help="internal settings: the `tuning_file`")
+        parser.add_argument(
+            f"--{role}", metavar="TOPIC", help=f"{role} topic; default: selected by type"
+        )
+    parser.add_argument(
+        "--tuning", metavar="YAML", help="file with internal settings, as `tuning_file`"
+    )
     parser.add_argument(
         "--speaker-model",
         help="folder or name of the speaker network; none: no speaker diarization",
     )
-    parser.add_argument("--no-text", action="store_true", help="no words in the output")
-    parser.add_argument("--no-media", action="store_true", help="no audio and images in the output")
+    parser.add_argument("--no-text", action="store_true", help="exclude texts from the output")
+    parser.add_argument(
+        "--no-media", action="store_true", help="exclude audio and images from the output"
+    )
 
 
 def topics_of(options: argparse.Namespace) -> tuple[tuple[str, str], ...]:
-    """Return (role, topic) of the topics that the user chose."""
+    """Return (role, topic) of the topics that the user selected."""
     return tuple((role, topic) for role in ROLES if (topic := getattr(options, role)))
 
 
 class _Private(argparse.Action):
-    """Create every file and folder from now on for its owner only."""
+    """Make all files and folders created from now on accessible by their owner only."""
 
     def __init__(self, option_strings: list[str], dest: str, help: str) -> None:
         super().__init__(option_strings, dest, nargs=0, help=help)
@@ -74,9 +80,9 @@ class _Private(argparse.Action):
 
 
 def private_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--private`, for commands whose results may hold words, audio or faces."""
+    """Add `--private`, for commands whose results may contain texts, audio or faces."""
     parser.add_argument(
         "--private",
         action=_Private,
-        help="results are readable by their owner only (mode 0600); default: the umask decides",
+        help="make results readable only by their owner (mode 0600); default: set by the umask",
     )

@@ -1,7 +1,7 @@
-"""Speech recognition for recordings that have no transcript.
+"""Speech recognition for recordings without a transcript.
 
-`RecognizedSpeech` cuts the audio into speech segments and gives each to a `SpeechRecognizer`. No
-model is downloaded unless the user names one that its library loads by name.
+`RecognizedSpeech` splits the audio into speech segments and passes each to a `SpeechRecognizer`. No
+model is downloaded, unless the user names one that its library downloads.
 """
 
 from __future__ import annotations
@@ -34,42 +34,41 @@ from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.transcript import Word
 from erc_ros.values.utterance import SAMPLE_RATE
 
-PAUSES = VoiceActivityConfig(hangover=0.5, padding=0.2)  # longer segments: words need context
-_KEPT = seconds(PAUSES.max_stretch + 5.0)  # of the audio, for the segment that has not ended
+PAUSES = VoiceActivityConfig(hangover=0.5, padding=0.2)  # longer, for context
+_KEPT = seconds(PAUSES.max_stretch + 5.0)  # audio kept for the open segment
 
 
 class RecognizerError(ErcValueError):
-    """A speech recognizer that cannot be used; says why and what to do."""
+    """A speech recognizer cannot be used; the message states the reason and a remedy."""
 
 
 class SpeechRecognizer(Protocol):
-    """Turns one segment of speech into text.
+    """Transcribes segments of speech.
 
     Contract:
 
-    - The class is called with (model, language): what follows the name in `NAME:MODEL`, or "", and
-      a language code such as "en", or "" where it is not known. It raises `RecognizerError` where
-      the model cannot be loaded.
-    - `transcribe` depends on its argument alone: the same samples give the same cues, whatever was
-      transcribed before. It does not change its argument.
+    - The class is called with (model, language): MODEL in `NAME:MODEL`, or "", and a language code
+      such as "en", or "" if unknown. It raises `RecognizerError` if the model cannot be loaded.
+    - `transcribe` depends only on its argument, not on earlier calls: the same samples give the
+      same cues. It does not modify its argument.
     - Cues are sorted by time; their times and those of their words are ns from the first sample
-      and lie within the segment. A confidence is a number from 0 to 1, or NaN.
-    - It returns an empty list where it recognizes no words. Silence and a segment of 10 ms raise
-      nothing.
-    - It is called by one thread, and uses no network while it runs.
+        and are within the segment. A confidence is a number from 0 to 1, or NaN.
+    - It returns an empty list if it recognizes no words. Silence and a segment of 10 ms raise no
+      exception.
+    - It is called by one thread and uses no network connection while it runs.
     """
 
     def transcribe(self, samples: NDArray[np.int16]) -> list[Cue]:
-        """Return what is said in (n,) mono int16 samples at 16 kHz; times from the first sample."""
+        """Return cues of (n,) mono int16 samples at 16 kHz; times count from the first sample."""
 
 
 class RecognizedSpeech:
-    """Audio chunks in, cues out: voice activity detection, then the recognizer.
+    """Converts audio chunks to cues: voice activity detection, then the recognizer.
 
-    Not thread-safe. The same audio gives the same cues, however it is cut into chunks.
+    Not thread-safe. The cues do not depend on how the audio is divided into chunks.
 
     Args:
-        recognizer: what reads the segments.
+        recognizer: transcribes the segments.
     """
 
     def __init__(self, recognizer: SpeechRecognizer) -> None:
@@ -78,12 +77,12 @@ class RecognizedSpeech:
         self._activity = Activity()
         self._resampler: soxr.ResampleStream | None = None
         self._samples = np.zeros(0, np.float32)  # at 16 kHz; the last _KEPT
-        self._start = 0  # ns; time of the first of them
-        self._next = 0  # index of the next frame of the network in them
-        self._expected: int | None = None  # ns; when the next chunk should begin
+        self._start = 0  # ns; time of the first sample
+        self._next = 0  # index of the next frame of the network in the samples
+        self._expected: int | None = None  # ns; expected start of the next chunk
 
     def feed(self, chunk: AudioChunk) -> list[Cue]:
-        """Take mono audio with a format and a stamp; return the cues of segments that ended."""
+        """Process mono audio with format and stamp; return the cues of segments that ended."""
         assert chunk.format is not None
         assert chunk.stamp is not None
         cues = []
@@ -94,22 +93,22 @@ class RecognizedSpeech:
             self._resampler = soxr.ResampleStream(chunk.format.rate, SAMPLE_RATE, 1, "float32")
         self._expected = chunk.stamp + len(samples) * NS // chunk.format.rate
         assert self._resampler is not None
-        return cues + self._listen(self._resampler.resample_chunk(samples))
+        return cues + self._detect(self._resampler.resample_chunk(samples))
 
     def flush(self) -> list[Cue]:
-        """The audio has ended, or jumps: return the cues of the segment that is still open."""
+        """End the audio, also before a gap; return the cues of the open segment."""
         cues: list[Cue] = []
         if self._resampler is not None:
-            rest = self._resampler.resample_chunk(np.zeros(0, np.float32), last=True)
-            cues += self._listen(rest)
+            remainder = self._resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+            cues += self._detect(remainder)
             self._activity, events = finish(self._activity, PAUSES)
-            cues += self._read(events)
+            cues += self._transcribe(events)
         self._resampler, self._expected, self._activity = None, None, Activity()
         self._samples, self._next = np.zeros(0, np.float32), 0
         self._network.reset()
         return cues
 
-    def _listen(self, samples: NDArray[np.float32]) -> list[Cue]:
+    def _detect(self, samples: NDArray[np.float32]) -> list[Cue]:
         self._samples = np.concatenate([self._samples, samples])
         cues: list[Cue] = []
         while self._next + FRAME <= len(self._samples):
@@ -117,7 +116,7 @@ class RecognizedSpeech:
             time = self._start + self._next * NS // SAMPLE_RATE
             self._activity, events = step(self._activity, PAUSES, time, self._network.feed(frame))
             self._next += FRAME
-            cues += self._read(events)
+            cues += self._transcribe(events)
         surplus = min(self._next, len(self._samples) - _KEPT * SAMPLE_RATE // NS)
         if surplus > _KEPT * SAMPLE_RATE // NS:
             surplus -= surplus % FRAME
@@ -126,7 +125,7 @@ class RecognizedSpeech:
             self._next -= surplus
         return cues
 
-    def _read(self, events: list[Any]) -> list[Cue]:
+    def _transcribe(self, events: list[Any]) -> list[Cue]:
         cues: list[Cue] = []
         for event in events:
             if not isinstance(event, Ended):
@@ -139,16 +138,16 @@ class RecognizedSpeech:
             if len(audio) * NS // SAMPLE_RATE < FRAME_TIME:
                 continue
             start = self._start + first * NS // SAMPLE_RATE
-            whole = np.asarray(np.clip(np.rint(audio * 32768), -32768, 32767), np.int16)
-            length = len(whole) * NS // SAMPLE_RATE
-            for cue in self._recognizer.transcribe(whole):
+            segment = np.asarray(np.clip(np.rint(audio * 32768), -32768, 32767), np.int16)
+            length = len(segment) * NS // SAMPLE_RATE
+            for cue in self._recognizer.transcribe(segment):
                 if cue.text.strip():
                     cues.append(_moved(cue, start, start + length))
         return cues
 
 
 def _moved(cue: Cue, start: int, last: int) -> Cue:
-    """A cue on the clock of the recording, within its segment."""
+    """Return a cue on the clock of the recording, limited to its segment."""
 
     def at(time: int) -> int:
         return min(max(start, start + time), last)
@@ -209,7 +208,7 @@ class WhisperCpp:
 
 
 class Vosk:
-    """Vosk. model: the folder of a model of its page."""
+    """Vosk. model: the folder of a downloaded model."""
 
     def __init__(self, model: str, language: str = "") -> None:
         import vosk
@@ -245,7 +244,7 @@ class PocketSphinx:
         from pocketsphinx import Decoder
 
         if model:
-            raise RecognizerError("pocketsphinx is used with the model of its wheel: name no model")
+            raise RecognizerError("pocketsphinx uses the model of its wheel: give no model")
         self._decoder: Any = Decoder(samprate=SAMPLE_RATE, loglevel="FATAL")
         self._frame = NS // int(self._decoder.config["frate"])
 
@@ -270,11 +269,11 @@ class PocketSphinx:
 
 
 def load_recognizer(name: str, language: str = "") -> SpeechRecognizer:
-    """Return the recognizer `NAME`, `NAME:MODEL`, or a class of yours as `module:Class[:MODEL]`.
+    """Return the recognizer `NAME`, `NAME:MODEL`, or a custom class `module:Class[:MODEL]`.
 
     Raises:
-        PluginError: there is no such class.
-        RecognizerError: its model is not named or cannot be loaded.
+        PluginError: the class does not exist.
+        RecognizerError: its model is not given or could not be loaded.
         ModuleNotFoundError: its library is not installed.
 
     Example:
@@ -282,8 +281,8 @@ def load_recognizer(name: str, language: str = "") -> SpeechRecognizer:
     """
     kind, _, model = name.partition(":")
     if kind not in plugins.names(plugins.SPEECH_RECOGNIZERS):
-        module, _, rest = name.partition(":")
-        attribute, _, model = rest.partition(":")
+        module, _, remainder = name.partition(":")
+        attribute, _, model = remainder.partition(":")
         kind = f"{module}:{attribute}" if attribute else module
     make = plugins.find(plugins.SPEECH_RECOGNIZERS, kind)
     if kind in ("faster-whisper", "whisper.cpp", "vosk") and not model:
@@ -292,9 +291,9 @@ def load_recognizer(name: str, language: str = "") -> SpeechRecognizer:
         recognizer: SpeechRecognizer = make(model, language)
     except (ModuleNotFoundError, RecognizerError):
         raise
-    except Exception as error:  # the libraries raise many kinds
+    except Exception as error:  # the libraries raise various types
         raise RecognizerError(
-            f"{kind} cannot load the model {model!r} ({type(error).__name__}): "
+            f"{kind} could not load the model {model!r} ({type(error).__name__}): "
             "give its folder or file"
         ) from error
     return recognizer

@@ -1,7 +1,7 @@
-"""Transcript files -> cues: subtitles (SRT, WebVTT), JSON of speech recognizers, CTM, STM, tables.
+"""Readers of transcript files: SRT, WebVTT, JSON of speech recognizers, CTM, STM, tables.
 
-A cue is one entry: a text with its time span, and the speaker and word times where the file has
-them. Times count from the start of the recording.
+A cue is one entry: a text with its time span, and speaker and word times if the file has them.
+Times count from the start of the recording.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from erc_ros.values.errors import ErcValueError
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.transcript import Transcript, Word
 
-DELAY = seconds(0.3)  # a recognizer delivers its text this long after the words have ended
-PAUSE = seconds(0.8)  # words of a CTM file that are this far apart belong to two cues
-MIN_ROLLING = 3  # subtitles that begin with the end of the previous one, in captions that roll
+DELAY = seconds(0.3)  # of a recognized text after the end of its words
+PAUSE = seconds(0.8)  # between words of a CTM file that separates cues
+MIN_ROLLING = 3  # subtitles that repeat the last line of the previous one, in rolling captions
 _LONGEST = 10**8  # s
-_MISFIT = 0.2  # share of cues that may lie outside a recording of which they are the transcript
+_MISFIT = 0.2  # maximum share of cues outside the recording
 
 
 class TranscriptError(ErcValueError):
-    """A transcript that cannot be used; names file, line and remedy."""
+    """A transcript cannot be used; the message names file, line and remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cue:
     """One entry of a transcript. start, end: ns from the start of the recording.
 
-    speaker, locale: "" where unknown. confidence: 0..1, NaN where unknown.
+    speaker, locale: "" if unknown. confidence: 0..1, NaN if unknown.
     """
 
     start: int
@@ -53,11 +53,11 @@ class Cue:
 
 
 def read_cues(path: Path) -> list[Cue]:
-    """Return the cues of a transcript file, sorted by time.
+    """Read the cues of a transcript file, sorted by time.
 
     Raises:
-        TranscriptError: unknown kind of file, malformed content, or nothing in it.
-        OSError: the file cannot be read.
+        TranscriptError: the file type is unknown, the content malformed or empty.
+        OSError: the file could not be read.
     """
     reader = READERS.get(path.suffix.casefold())
     if reader is None:
@@ -87,12 +87,12 @@ def read_cues(path: Path) -> list[Cue]:
     if not cues:
         raise TranscriptError(f"{path.name} has no text with times")
     if len(cues) > CUES:
-        raise TranscriptError(f"{path.name} has {len(cues)} entries; at most {CUES} are read")
+        raise TranscriptError(f"{path.name} has {len(cues)} entries; at most {CUES} are allowed")
     return sorted(cues, key=lambda cue: (cue.start, cue.end))
 
 
 def check_fit(cues: Sequence[Cue], duration: int, name: str = "the transcript") -> None:
-    """Refuse a transcript whose times cannot be those of a recording of `duration` ns.
+    """Check that the times of a transcript match a recording of `duration` ns.
 
     Raises:
         TranscriptError: many cues begin after the end of the recording.
@@ -101,9 +101,9 @@ def check_fit(cues: Sequence[Cue], duration: int, name: str = "the transcript") 
     if not cues or not duration or late <= _MISFIT * len(cues):
         return
     last = max(cue.end for cue in cues)
-    remedy = "it seems to be the transcript of another recording"
+    remedy = "it seems to belong to another recording"
     if late > 0.5 * len(cues) and 100 * duration < last < 1100 * duration:
-        remedy = "its times seem to be milliseconds; this format has seconds"
+        remedy = "its times seem to be milliseconds; this format requires seconds"
     raise TranscriptError(
         f"{name}: {late} of {len(cues)} entries begin after the end of the recording "
         f"({duration / NS:.1f} s; the last entry ends at {last / NS:.1f} s): {remedy}"
@@ -113,12 +113,12 @@ def check_fit(cues: Sequence[Cue], duration: int, name: str = "the transcript") 
 def transcripts_of(
     cues: Iterable[Cue], voices: Mapping[str, str] = MappingProxyType({})
 ) -> list[Transcript]:
-    """Return what a speech recognizer would have sent, in the order of arrival.
+    """Return the transcripts that a speech recognizer would publish, in the order of arrival.
 
-    A named speaker becomes `voice_id` and `person_id`, which decide who spoke.
+    A named speaker sets `voice_id` and `person_id`, which determine the speaker.
 
     Args:
-        voices: speaker -> `voice_id`, of those who have one already.
+        voices: speaker -> synonyms `voice_id`.
     """
     names = dict(voices)
     transcripts = []
@@ -153,15 +153,15 @@ _NAME = re.compile(r"^(?:\[([^\]\n]{1,40})\]|([^\W\d_][\w .'-]{0,30})):\s+(?=\S)
 
 
 def _subtitles(text: str) -> list[Cue]:
-    """SRT and WebVTT: times, markup and `<v Anna>` or `ANNA:` speakers.
+    """Read SRT and WebVTT: times, markup and `<v Anna>` or `ANNA:` speakers.
 
-    Own code, because pysubs2 drops WebVTT's speakers and webvtt-py reads "02,5" of SRT as 2.005 s.
+    Not pysubs2, which drops WebVTT's speakers, or webvtt-py, which reads "02,5" of SRT as 2.005 s.
     """
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     heads = [n for n, line in enumerate(lines) if _TIMES.match(line)]
     named = [_speaker(_TAG.sub("", lines[n + 1])) for n in heads if n + 1 < len(lines)]
     names = [name for name, _ in named if name]
-    # "WARNING: ..." once is a text; names come again, or most subtitles have one.
+    # A single "WARNING: ..." is text; names are repeated, or most subtitles have one.
     speakers = {name for name in names if names.count(name) > 1 or len(names) > len(heads) / 2}
     bodies = [
         _body(lines[head + 1 : end])
@@ -177,7 +177,7 @@ def _subtitles(text: str) -> list[Cue]:
 
 
 def _body(lines: Sequence[str]) -> list[str]:
-    """The lines of a subtitle. It ends at an empty line; one of spaces belongs to it."""
+    """Return the lines of a subtitle, up to an empty line; a line of spaces is a part of it."""
     body = list(lines[: lines.index("")] if "" in lines else lines)
     if len(body) > 1 and body[-1].strip().isdecimal() and not body[-2].strip():
         del body[-1]  # the number of the next subtitle, after a separator of spaces
@@ -185,19 +185,19 @@ def _body(lines: Sequence[str]) -> list[str]:
 
 
 def _unrolled(bodies: Sequence[list[str]]) -> list[list[str]]:
-    """Subtitles without the lines that automatic captions show again while they roll upwards."""
+    """Remove the lines that automatic captions repeat while they scroll."""
     plain = [[" ".join(_TAG.sub("", line).split()) for line in body] for body in bodies]
-    again = [
+    repeats = [
         int(bool(one and other) and one[-1] == other[0])
         for one, other in zip([[], *plain], plain, strict=False)
     ]
-    if sum(again) < max(MIN_ROLLING, len(bodies) // 2):  # a person may say a thing twice
+    if sum(repeats) < max(MIN_ROLLING, len(bodies) // 2):  # a person may repeat a text
         return list(bodies)
-    return [body[repeated:] for body, repeated in zip(bodies, again, strict=True)]
+    return [body[repeated:] for body, repeated in zip(bodies, repeats, strict=True)]
 
 
 def _cues_of(body: str, start: int, end: int, speakers: set[str]) -> list[Cue]:
-    """One cue for each `<v Name>` span of a subtitle."""
+    """Return one cue per `<v Name>` span of a subtitle."""
     spans = [(m.start(), m[1].strip()) for m in _VOICE.finditer(body)] or [(0, "")]
     cues = []
     for number, (begin, speaker) in enumerate(spans):
@@ -212,7 +212,7 @@ def _cues_of(body: str, start: int, end: int, speakers: set[str]) -> list[Cue]:
 
 
 def _speaker(text: str) -> tuple[str, str]:
-    """The name before the words, or "", and the words. Names begin with a capital letter."""
+    """Split a text into the capitalized name before it, or "", and its words."""
     match = _NAME.match(text)
     name = (match[1] or match[2]).strip() if match else ""
     if match is None or name[:1].islower():
@@ -230,7 +230,7 @@ def _clock(parts: Sequence[str | None]) -> int:
 
 
 def _json(text: str) -> list[Cue]:
-    """Whisper, WhisperX, faster-whisper, whisper.cpp, Vosk, and SegLST."""
+    """Read JSON of Whisper, WhisperX, faster-whisper, whisper.cpp, Vosk, and SegLST."""
     try:
         content = json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
@@ -262,7 +262,7 @@ def _json(text: str) -> list[Cue]:
 
 
 def _segment(each: Mapping[str, Any], locale: str) -> Cue:
-    # WhisperX leaves the times of words out that it could not align.
+    # WhisperX omits the times of words that it could not align.
     words = [w for w in each.get("words") or () if "start" in w and "end" in w]
     return Cue(
         _seconds(each["start"]),
@@ -290,9 +290,9 @@ def _whisper_cpp(each: Mapping[str, Any], locale: str) -> Cue:
     start, end = _offsets(each)
     text = str(each["text"]).strip()
     words: list[Word] = []
-    for token in each.get("tokens") or ():  # a part of a word; a space begins the next word
+    for token in each.get("tokens") or ():  # parts of words; a space starts the next one
         part = str(token["text"])
-        if part.startswith("[_"):  # a mark, such as of the time
+        if part.startswith("[_"):  # a special token, such as a time
             continue
         first, last = _offsets(token)
         if words and not part.startswith(" "):
@@ -300,12 +300,12 @@ def _whisper_cpp(each: Mapping[str, Any], locale: str) -> Cue:
         else:
             words.append(Word(part.strip(), first, max(first, last)))
     if " ".join(word.text for word in words) != " ".join(text.split()):
-        words = []  # characters that are divided between tokens
+        words = []  # characters are split between tokens
     return Cue(start, end, text, str(each.get("speaker") or ""), tuple(words), math.nan, locale)
 
 
 def _offsets(each: Mapping[str, Any]) -> tuple[int, int]:
-    """Start and end, ns."""
+    """Return start and end (ns)."""
     offsets = each["offsets"]
     return _seconds(float(offsets["from"]) / 1000), _seconds(float(offsets["to"]) / 1000)
 
@@ -320,7 +320,7 @@ def _seglst(each: Mapping[str, Any]) -> Cue:
 
 
 def _grouped(words: Sequence[tuple[Word, str]]) -> list[Cue]:
-    """Cues of timed words: a new one at each pause and each change of speaker."""
+    """Group timed words into cues, split at pauses and speaker changes."""
     groups: list[list[tuple[Word, str]]] = []
     for word, speaker in words:
         if groups and groups[-1][-1][1] == speaker and word.start - groups[-1][-1][0].end < PAUSE:
@@ -343,7 +343,7 @@ def _grouped(words: Sequence[tuple[Word, str]]) -> list[Cue]:
 
 
 def _ctm(text: str) -> list[Cue]:
-    """`recording channel start duration word [confidence]`, seconds."""
+    """Read CTM: `recording channel start duration word [confidence]`, in seconds."""
     words: dict[str, list[tuple[Word, str]]] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         fields = line.split()
@@ -358,7 +358,7 @@ def _ctm(text: str) -> list[Cue]:
 
 
 def _stm(text: str) -> list[Cue]:
-    """`recording channel speaker start end [<labels>] words...`, seconds."""
+    """Read STM: `recording channel speaker start end [<labels>] words...`, in seconds."""
     cues = []
     for number, line in enumerate(text.splitlines(), start=1):
         fields = line.split(maxsplit=5)
@@ -382,20 +382,20 @@ _COLUMNS = {
 
 
 def _table(text: str) -> list[Cue]:
-    """CSV or TSV with columns start, end, text and perhaps speaker; decimal commas are read."""
+    """Read CSV or TSV with columns start, end, text, optionally speaker; allow decimal commas."""
     head = text.partition("\n")[0]
     delimiter = max(";\t,", key=head.count)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval="")
     names = {str(name).strip().casefold(): name for name in reader.fieldnames or ()}
     columns = {
-        key: next((names[name] for name in known if name in names), None)
-        for key, known in _COLUMNS.items()
+        key: next((names[name] for name in synonyms if name in names), None)
+        for key, synonyms in _COLUMNS.items()
     }
     if None in (columns["start"], columns["end"], columns["text"]):
         raise TranscriptError(
             f"the columns are {shown(', '.join(names))}; needs start, end and text (and speaker)"
         )
-    # Whisper's own .tsv has exactly these columns, with milliseconds.
+    # The .tsv of Whisper has exactly these columns, in milliseconds.
     unit = 1000.0 if delimiter == "\t" and list(names) == ["start", "end", "text"] else 1.0
     cues = []
     try:
@@ -411,12 +411,12 @@ def _table(text: str) -> list[Cue]:
 
 
 def _seconds(value: Any, line: int = 0) -> int:
-    """ns of a number of seconds or of a clock time (H:MM:SS.mmm)."""
+    """Convert a number of seconds or a clock time (H:MM:SS.mmm) to ns."""
     place = f"line {line}: " if line else ""
     text = str(value).strip().replace(",", ".")
-    hours, minutes, rest = ("0:0:" + text).split(":")[-3:]
+    hours, minutes, second = ("0:0:" + text).split(":")[-3:]
     try:
-        time = float(rest) + 60 * int(minutes) + 3600 * int(hours)
+        time = float(second) + 60 * int(minutes) + 3600 * int(hours)
     except ValueError:
         time = math.nan
     if not 0 <= time <= _LONGEST:

@@ -81,12 +81,12 @@ class Seen(Observer):
         self.heard = 0.0  # s
         self.faces = 0
 
-    def hear(self, chunk: AudioChunk) -> None:
+    def on_audio(self, chunk: AudioChunk) -> None:
         assert chunk.format is not None
         self.chunks += 1
         self.heard += len(chunk.data) / 2 / chunk.format.rate
 
-    def see(self, frame: Frame, faces: Sequence[FaceObservation]) -> None:
+    def on_image(self, frame: Frame, faces: Sequence[FaceObservation]) -> None:
         self.frames += 1
         self.faces += bool(faces)
 

@@ -167,7 +167,7 @@ def test_a_cut_file_is_reported(
     path = write_media(tmp_path / "talk.mkv", [speech[0]], rate=16_000)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert main(["replay", str(path), "--out", str(tmp_path / "out")]) == 0
-    assert "was cut" in capsys.readouterr().err
+    assert "truncated" in capsys.readouterr().err
 
 
 def test_a_film_whose_index_is_missing_is_refused(tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_the_whole_chain_starts_and_an_estimate_comes(
     output = chain.end()
     assert "audio got device=hw:1 stream=False" in output
     assert "speech got device=none stream=True" in output
-    assert "there is no argument" not in output and "not started" not in output
+    assert "unknown argument" not in output and "not started" not in output
 
 
 @needs_ros2

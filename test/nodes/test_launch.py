@@ -149,7 +149,7 @@ def test_two_includes_in_a_foreign_bringup_keep_apart(
     assert "audio:=/mic1" in first and "audio:=" not in second
     output = bringup.end()
     assert "mode of the parent: mapping" in output
-    assert "there is no argument" not in output and "process has died" not in output
+    assert "unknown argument" not in output and "process has died" not in output
     assert "robot_radius" in output  # ignored, and logged
 
 
