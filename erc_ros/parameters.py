@@ -163,7 +163,7 @@ class EmotionNodeConfig(Composed, FromParameters):
     )
     humans_namespace: str = parameter(
         "humans",
-        "where `faces/<id>/expression` is published, relative to the namespace of the node",
+        "namespace of ROS4HRI for `faces/<id>/expression`, relative to that of the node",
     )
     omit_disengaged: bool = parameter(
         False,
@@ -172,7 +172,7 @@ class EmotionNodeConfig(Composed, FromParameters):
     )
     build_engines: bool = parameter(
         True,
-        "with device auto, where there is TensorRT: build its engines in the background at the "
+        "with device auto and TensorRT: build its engines in the background at the "
         "first start, and use those that are faster",
     )
 

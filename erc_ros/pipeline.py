@@ -188,7 +188,7 @@ class PerceptionConfig(Composed, FromParameters):
     )
     speaker_device: str = parameter(
         "cpu",
-        "where the networks of speaker diarization run; auto: CUDA where it works, else the CPU",
+        "device for the networks of speaker diarization; auto: CUDA if it works, else the CPU",
         choices=("auto", "cuda", "cpu"),
     )
     face_crop_size: int = parameter(
@@ -239,7 +239,7 @@ class RecognitionConfig(FromParameters):
     )
     device: str = parameter(
         "auto",
-        "where the models run; auto: the first of the others that works here",
+        "device for the models; auto: the first of tensorrt, cuda, cpu that works",
         choices=("auto", "tensorrt", "cuda", "cpu"),
     )
     publish_provisional: bool = parameter(
@@ -249,7 +249,7 @@ class RecognitionConfig(FromParameters):
     )
     min_confidence: float = parameter(
         0.35,
-        "below it an emotion is published as unknown: `label` is empty, other fields are set",
+        "below it, the emotion is published as unknown: `label` is empty, other fields are set",
         range=(0.0, 1.0),
         source="python -m benchmarks.conditions",
         changes="anytime",

@@ -46,7 +46,7 @@ class DeploymentConfig:
     )
     modalities: str = parameter(
         AUTO,
-        "from which emotions are estimated, such as `text,audio`; auto: all that "
+        "modalities used for estimates, such as `text,audio`; auto: all that "
         "`deployment_context` permits of text, audio and visual",
     )
 
