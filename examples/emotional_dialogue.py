@@ -1,18 +1,18 @@
-"""A dialogue with a language model that knows who speaks, and how it sounds.
+"""A dialogue with a language model that receives speaker and emotion of each text.
 
-    python3 emotional_dialogue.py                                        # answers by rules, offline
+    python3 emotional_dialogue.py                                        # answers by rules
     python3 emotional_dialogue.py --ros-args -p llm:=my_module:complete  # your model
 
 `my_module.complete(messages)` takes the messages of a chat (`[{"role": ..., "content": ...}]`) and
-returns the answer. With any client that is compatible with OpenAI's, also of a local server:
+returns the answer. With any client compatible with OpenAI's, also for a local server:
 
     client = openai.OpenAI(base_url="http://localhost:8000/v1", api_key="none")
     def complete(messages):
         answer = client.chat.completions.create(model="my-model", messages=messages)
         return answer.choices[0].message.content
 
-It listens to `emotion_node/annotated_speech` and publishes on `say` (std_msgs/String). Let text to
-speech publish `robot_speaking`, so that the robot does not answer itself.
+It subscribes to `emotion_node/annotated_speech` and publishes on `say` (std_msgs/String). The text
+to speech should publish `robot_speaking`, so that the robot does not answer itself.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from std_msgs.msg import String
 
 Messages = list[dict[str, str]]
 INSTRUCTION = (
-    "You speak through a robot, in one or two sentences. Before each text stands who says it and "
-    "what the voice, face and words express, with a probability: [anna, anger 0.81]. It is a "
-    "guess: adapt your tone to it, ask back when it is strong, and do not tell people how they "
-    "feel."
+    "You speak through a robot, in one or two sentences. Each text begins with its speaker and "
+    "the emotion that voice, face and words express, with a probability: [anna, anger 0.81]. It "
+    "is an estimate: adapt your tone to it, ask back when it is strong, and do not tell people "
+    "how they feel."
 )
-KEPT = 20  # messages
+KEPT = 20  # messages of history
 KIND = {
     "sadness": "That sounds hard. Do you want to tell me more?",
     "anger": "I see that this matters to you. What would help?",
@@ -42,7 +42,7 @@ KIND = {
 
 
 def by_rules(messages: Messages) -> str:
-    """Stands for a language model."""
+    """Return an answer by rules, in place of a language model."""
     match = re.match(r"\[[^\]]*?(\w+) 0\.\d+\]", messages[-1]["content"])
     return KIND.get(match[1] if match else "", "I am listening.")
 

@@ -1,10 +1,10 @@
-"""A behaviour tree that asks, before the robot speaks: how is she now?
+"""A behavior tree that checks the state of a person before the robot speaks.
 
     pip install py_trees        # or apt install ros-<distribution>-py-trees
     python3 how_is_she_now.py anna [--ros-args -r emotion_state:=/robot/emotion_state]
 
-It publishes what the robot should say on `say` (std_msgs/String), when that changes.
-`emotion_state` is latched: who starts late knows at once.
+It publishes the robot's text on `say` (std_msgs/String) when the text changes. `emotion_state` is
+latched, so that late subscribers receive it at once.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ from std_msgs.msg import String
 LATCHED = QoSProfile(
     depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
 )
-TOO_UNCERTAIN = 0.6  # from here on the state says too little: it has faded, or never was clear
+MAX_UNCERTAINTY = 0.6  # of a usable state; later estimates lower it, time raises it
 TICK = 0.1  # s
 
 
-class SheIs(py_trees.behaviour.Behaviour):
-    """SUCCESS where her state is known well enough and `true` of it, else FAILURE."""
+class StateIs(py_trees.behaviour.Behaviour):
+    """SUCCESS if the state is certain enough and fulfills `condition`, else FAILURE."""
 
     def __init__(
         self,
         name: str,
         state: Callable[[], EmotionState | None],
-        true: Callable[[EmotionState], bool],
+        condition: Callable[[EmotionState], bool],
     ) -> None:
         super().__init__(name)
-        self._state, self._true = state, true
+        self._state, self._condition = state, condition
 
     def update(self) -> Status:
         state = self._state()
-        if state is None or state.uncertainty > TOO_UNCERTAIN:
-            self.feedback_message = "nothing is known"
+        if state is None or state.uncertainty > MAX_UNCERTAINTY:
+            self.feedback_message = "unknown"
             return Status.FAILURE
         self.feedback_message = f"{state.label}, valence {state.valence:.2f}"
-        return Status.SUCCESS if self._true(state) else Status.FAILURE
+        return Status.SUCCESS if self._condition(state) else Status.FAILURE
 
 
 class Say(py_trees.behaviour.Behaviour):
-    """Says a text, once as long as it is the one to be said."""
+    """Publishes a text, once until the text changes."""
 
     def __init__(self, text: str, say: Callable[[str], None]) -> None:
         super().__init__(f"say {text!r}")
@@ -62,31 +62,31 @@ class Say(py_trees.behaviour.Behaviour):
 
 
 class Companion(Node):
-    """Knows how one person (or, without a name, whoever spoke last) is, and what to say."""
+    """Follows the state of a person (without a name: the last speaker) and publishes texts."""
 
     def __init__(self, person: str) -> None:
         super().__init__("companion")
         self._person, self._states = person, EmotionStates()
-        self._said = ""
+        self._last_text = ""
         self._voice = self.create_publisher(String, "say", LATCHED)
-        self.create_subscription(EmotionStates, "emotion_state", self._hear, LATCHED)
+        self.create_subscription(EmotionStates, "emotion_state", self._receive, LATCHED)
         self.tree = self._make_tree()
         self.create_timer(TICK, self.tree.tick)
 
     def how_is_she_now(self) -> EmotionState | None:
-        """The state; None where nothing is known of her."""
+        """Return the state of the person; None if unknown."""
         states = [s for s in self._states.states if self._person in ("", s.person_id)]
         return states[-1] if states else None
 
-    def _hear(self, message: EmotionStates) -> None:
+    def _receive(self, message: EmotionStates) -> None:
         self._states = message
 
     def _make_tree(self) -> py_trees.trees.BehaviourTree:
         def when(
-            name: str, true: Callable[[EmotionState], bool], text: str
+            name: str, condition: Callable[[EmotionState], bool], text: str
         ) -> py_trees.behaviour.Behaviour:
-            she_is = SheIs(name, self.how_is_she_now, true)
-            children = [she_is, Say(text, self._say)]
+            state_is = StateIs(name, self.how_is_she_now, condition)
+            children = [state_is, Say(text, self._say)]
             return py_trees.composites.Sequence(name, memory=False, children=children)
 
         root = py_trees.composites.Selector(
@@ -102,8 +102,8 @@ class Companion(Node):
         return py_trees.trees.BehaviourTree(root)
 
     def _say(self, text: str) -> None:
-        if text != self._said:
-            self._said = text
+        if text != self._last_text:
+            self._last_text = text
             self._voice.publish(String(data=text))
 
 

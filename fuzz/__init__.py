@@ -1,1 +1,1 @@
-"""Inputs made to break the parsers; see run.py."""
+"""Fuzzing of the parsers; see run.py."""

@@ -1,4 +1,4 @@
-"""Valid inputs changed at random: bytes, words of a text, values of a table, chunks of a PNG."""
+"""Random mutations of valid inputs: bytes, words, values of a table, chunks of a PNG."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _VALUES: tuple[Any, ...] = (
 
 
 def of_bytes(random: Random, data: bytes) -> bytes:
-    """One to six places: a byte, some cut out, doubled or put in, a number of up to eight bytes."""
+    """Mutate one to six places: change, delete, repeat or insert bytes, or write a number."""
     made = bytearray(data)
     for _ in range(random.randrange(1, 7)):
         at = random.randrange(len(made) + 1)
@@ -53,7 +53,7 @@ def of_bytes(random: Random, data: bytes) -> bytes:
 
 
 def in_place(random: Random, data: bytes) -> bytes:
-    """One or two places: a byte, or a number; all else stays where it is."""
+    """Overwrite one or two places by a byte or a number, without moving other bytes."""
     made = bytearray(data)
     for _ in range(random.randrange(1, 3)):
         at = random.randrange(len(made))
@@ -65,7 +65,7 @@ def in_place(random: Random, data: bytes) -> bytes:
 
 
 def _put_number(random: Random, made: bytearray, at: int) -> None:
-    """A number of 1, 2, 4 or 8 bytes: an odd one, or one that is near to what was there."""
+    """Write a number of 1, 2, 4 or 8 bytes: an extreme one, or one near the old one."""
     size, is_little = random.choice((1, 2, 4, 4, 8)), random.randrange(3) > 0
     if random.randrange(2):
         number = random.choice((*_NUMBERS, len(made), len(made) - at))
@@ -79,7 +79,7 @@ _TOKENS = re.compile(rb"[A-Za-z_]+|[-+]?[0-9.]+|[ \t]+|\n|.", re.DOTALL)
 
 
 def of_words(random: Random, data: bytes) -> bytes:
-    """One to six words of a text: replaced, taken out, repeated, exchanged, or by an odd one."""
+    """Mutate one to six words of a text: replace, delete, repeat, swap, or insert odd ones."""
     words = _TOKENS.findall(data)
     for _ in range(random.randrange(1, 7)):
         if not words:
@@ -105,7 +105,7 @@ _VALUE = re.compile(rb"[A-Za-z0-9_.+-]+")
 
 
 def one_word(random: Random, data: bytes) -> bytes:
-    """One word or number of a text by another of it, or by an odd one: most of its form stays."""
+    """Replace one word or number of a text by another of it or an odd one."""
     words = list(_VALUE.finditer(data))
     old = random.choice(words)
     new = random.choice(words)[0] if random.randrange(3) else random.choice(_WORDS)
@@ -115,7 +115,7 @@ def one_word(random: Random, data: bytes) -> bytes:
 
 
 def of_table(random: Random, data: bytes) -> bytes:
-    """One to four values of a JSON text: odd ones, others of it, none, or under another name."""
+    """Mutate one to four values of a JSON text: replace, delete or rename them."""
     table = json.loads(data)
     for _ in range(random.randrange(1, 5)):
         places = list(_places(table))
@@ -135,12 +135,12 @@ def of_table(random: Random, data: bytes) -> bytes:
         elif what == 7:
             for _ in range(random.randrange(100)):
                 holder[key] = [holder[key]] if random.randrange(2) else {"a": holder[key]}
-            break  # further changes would be deep in there
+            break  # further changes would be inside this one
     return json.dumps(table).encode()
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Every place in it: what holds it, and its key there."""
+    """Yield the container and key of each nested value."""
     if not isinstance(value, (dict, list)):
         return
     for key in list(value) if isinstance(value, dict) else range(len(value)):
@@ -149,7 +149,7 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def of_png(random: Random, data: bytes) -> bytes:
-    """Bytes of a PNG, with the checksums of its chunks made right: or nobody reads further."""
+    """Mutate bytes of a PNG and correct the checksums, without which no parser reads on."""
     made = bytearray(of_bytes(random, data))
     at = 8
     while at + 12 <= len(made):

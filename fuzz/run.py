@@ -1,4 +1,4 @@
-"""Inputs made to break the parsers: a target per parser, valid inputs changed at random.
+"""Fuzz the parsers: one target per parser, with random mutations of valid inputs.
 
     python -m fuzz.run --inputs 1000 --seed 0 [--target mcap]
     python -m fuzz.run --share 1000000 --page docs/results/fuzzing.md     shared by their speed
@@ -30,15 +30,15 @@ from random import Random
 from fuzz.targets import Target, targets
 
 CORPUS = Path(__file__).parent / "corpus"
-LONGEST = 10.0  # s, that an input may take
-MEMORY = 2**30  # bytes that the inputs may take beside what the process has
-BATCH = 20_000  # inputs of a process
+LONGEST = 10.0  # s, maximum time per input
+MEMORY = 2**30  # bytes that inputs may allocate in addition to the process
+BATCH = 20_000  # inputs per process
 BEGIN, END = "<!-- table -->", "<!-- end of the table -->"
 
 
 @dataclass
-class Found:
-    """Of one target. seconds: of the processor. finds: what -> the input."""
+class Results:
+    """Results of one target. seconds: CPU time. finds: problem -> input."""
 
     inputs: int = 0
     seconds: float = 0.0
@@ -47,7 +47,7 @@ class Found:
 
 
 def made(target: Target, name: str, seed: int, number: int) -> bytes:
-    """An input by its number; negative ones are those that are known."""
+    """Return an input by its number; negative numbers are known inputs."""
     if number < 0:
         known = _known(target, name)
         return known[number + len(known)]
@@ -63,12 +63,12 @@ def _known(target: Target, name: str) -> tuple[bytes, ...]:
 
 
 def attempt(target: Target, data: bytes) -> str | None:
-    """What is wrong; "": it was refused, None: it was read."""
+    """Return the problem of an input; "": it was refused, None: it was accepted."""
     try:
         target.read(data)
     except target.refusals:
         return ""
-    except Exception as error:  # noqa: BLE001  (that is what is looked for)
+    except Exception as error:  # noqa: BLE001  (unexpected exceptions are the finds)
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
@@ -78,9 +78,9 @@ def attempt(target: Target, data: bytes) -> str | None:
     return None
 
 
-def run(name: str, target: Target, inputs: int, seed: int) -> Found:
-    """Try what is known, then `inputs` inputs."""
-    failures = Found()
+def run(name: str, target: Target, inputs: int, seed: int) -> Results:
+    """Try the known inputs, then `inputs` new ones."""
+    failures = Results()
     number = -len(_known(target, name))
     while number < inputs:
         number = _in_child(target, name, seed, range(number, min(number + BATCH, inputs)), failures)
@@ -88,9 +88,9 @@ def run(name: str, target: Target, inputs: int, seed: int) -> Found:
     return failures
 
 
-def _in_child(target: Target, name: str, seed: int, numbers: range, failures: Found) -> int:
-    """Try these inputs in a process of their own. Returns the number to go on with."""
-    at = mmap.mmap(-1, 8)  # the number at work, for whoever finds the process dead
+def _in_child(target: Target, name: str, seed: int, numbers: range, failures: Results) -> int:
+    """Try inputs in a separate process; return the number to continue with."""
+    at = mmap.mmap(-1, 8)  # number of the current input, in case the process ends
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -122,8 +122,8 @@ def _in_child(target: Target, name: str, seed: int, numbers: range, failures: Fo
 def _child(
     target: Target, name: str, seed: int, numbers: range, at: mmap.mmap, writer: int
 ) -> None:
-    """Never returns. Writes a line for each new find, and one with the count at the end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libjpeg has a word for every damaged picture
+    """Write a line per new find and a final count; never return."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libjpeg logs every damaged image
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
@@ -142,7 +142,7 @@ def _child(
             refused += what == ""
         os.write(writer, _line(refused=refused))
         os._exit(0)
-    finally:  # what is no Exception
+    finally:  # also after a BaseException
         os._exit(1)
 
 
@@ -150,8 +150,8 @@ def _line(**values: object) -> bytes:
     return json.dumps(values).encode() + b"\n"
 
 
-def keep(name: str, failures: Found) -> None:
-    """Print the finds, and put their inputs into the corpus."""
+def keep(name: str, failures: Results) -> None:
+    """Print the finds and add their inputs to the corpus."""
     for what, data in failures.finds.items():
         print(f"  {name}: {what}")
         (CORPUS / name).mkdir(parents=True, exist_ok=True)
@@ -159,7 +159,7 @@ def keep(name: str, failures: Found) -> None:
 
 
 def shares(every: Mapping[str, Target], inputs: int, seed: int) -> Iterator[tuple[str, int]]:
-    """How many inputs each target gets: a twentieth alike, the rest so that all take as long."""
+    """Yield the inputs per target: 5 % in equal parts, the remainder for equal run times."""
     least = max(1, inputs // 20 // len(every))
     tried = max(1, min(200, least))
     speeds = {n: tried / max(1e-3, run(n, t, tried, seed + 1).seconds) for n, t in every.items()}
@@ -167,8 +167,8 @@ def shares(every: Mapping[str, Target], inputs: int, seed: int) -> Iterator[tupl
     yield from ((name, least + int(left * s / sum(speeds.values()))) for name, s in speeds.items())
 
 
-def table(results: Mapping[str, Found]) -> list[str]:
-    """Markdown."""
+def table(results: Mapping[str, Results]) -> list[str]:
+    """Return the results as a Markdown table."""
     lines = ["| target | inputs | refused | processor s | finds |", "|---|---|---|---|---|"]
     for name, each in results.items():
         share = each.refused / max(1, each.inputs)
@@ -182,7 +182,7 @@ def table(results: Mapping[str, Found]) -> list[str]:
 
 
 def put(page: Path, text: str) -> None:
-    """Between the two marks of the page."""
+    """Write a text between the two marks of a page."""
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not end:
@@ -191,13 +191,13 @@ def put(page: Path, text: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The number of finds decides: 1 where there was any."""
+    """Run the targets; return 1 if there were finds."""
     parser = argparse.ArgumentParser(prog="fuzz.run", description="Inputs made to break parsers.")
-    parser.add_argument("--inputs", type=int, default=1000, help="of each target")
-    parser.add_argument("--share", type=int, help="of all targets together, more of the fast ones")
+    parser.add_argument("--inputs", type=int, default=1000, help="number per target")
+    parser.add_argument("--share", type=int, help="number over all targets, more for fast ones")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--target", help="only this one")
-    parser.add_argument("--page", type=Path, help="put the table into docs/results/fuzzing.md")
+    parser.add_argument("--target", help="run only this target")
+    parser.add_argument("--page", type=Path, help="write the table into docs/results/fuzzing.md")
     options = parser.parse_args(argv)
     every = targets()
     if options.target and options.target not in every:
@@ -207,7 +207,7 @@ def main(argv: list[str] | None = None) -> int:
     counts = dict.fromkeys(every, options.inputs)
     if options.share:
         counts = dict(shares(every, options.share, options.seed))
-    results: dict[str, Found] = {}
+    results: dict[str, Results] = {}
     for name, target in every.items():
         failures = results[name] = run(name, target, counts[name], options.seed)
         print(

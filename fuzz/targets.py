@@ -1,4 +1,4 @@
-"""What is tried: a target per parser, with valid inputs to begin with and what must hold."""
+"""Fuzzing targets: one per parser, with valid inputs and required properties."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NOW = 10**18  # ns
 
 @dataclass(frozen=True)
 class Target:
-    """read(data) raises one of `refusals`, or nothing.
+    """A parser. read(data) raises one of `refusals`, or no exception.
 
     seeds: valid inputs. changes: by each of which an input is made of a seed.
     """
@@ -49,8 +49,8 @@ def _of_file(
     *seeds: bytes,
     beside: str = "",
 ) -> Target:
-    """A parser that reads a file of this name. beside: an empty file that it asks for, too."""
-    memory = Path("/dev/shm")  # where there is one: a million files need not reach a disk
+    """Return a target whose input is a file. beside: an additional empty file."""
+    memory = Path("/dev/shm")  # if available, so that files are not written to a disk
     place = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
     folder = tempfile.TemporaryDirectory(prefix="erc-fuzz-", dir=place)
 
@@ -58,7 +58,7 @@ def _of_file(
         Path(folder.name, beside).touch()
 
     def read_bytes(data: bytes) -> object:
-        file = Path(folder.name, name)  # keeps the folder for as long as the target lives
+        file = Path(folder.name, name)  # keeps the folder while the target exists
         file.write_bytes(data)
         return read(file)
 
@@ -69,7 +69,7 @@ def _of_file(
 
 
 class Draw:
-    """Values of every kind out of bytes; when they are spent, of bytes 255."""
+    """Converts bytes to values of all types; after the last byte, all bytes are 255."""
 
     def __init__(self, data: bytes) -> None:
         self._stream = io.BytesIO(data)
@@ -228,13 +228,13 @@ def _raw_picture(data: bytes) -> None:
     width, height, step = (draw.number("<H") for _ in range(3))
     pixels = draw.rest()
     if draw.number("<B") % 2 and width < 64 and height < 64:
-        pixels = pixels.ljust(width * height * 4, b"\7")  # enough of them, or few are ever read
+        pixels = pixels.ljust(width * height * 4, b"\7")  # enough of them to be decoded
     frame = Frame(1, name, width, height, step, pixels, "", bool(width % 2))
     assert to_bgr(frame).shape == (height, width, 3)
     assert to_gray(frame).shape == (height, width)
 
 
-# --- sound ---
+# --- audio ---
 
 
 def _sound(data: bytes) -> None:
@@ -284,7 +284,7 @@ def _bag(file: Path) -> None:
 
 
 def _bags() -> dict[str, bytes]:
-    """A small recording of each kind."""
+    """Write a small recording of each type."""
     from erc_ros.replay.bag import BagWriter
 
     bags = {}
@@ -349,7 +349,7 @@ def _annotation(file: Path) -> None:
 
 
 def _small_manifest(folder: Path) -> bytes:
-    """The default bundle's, without what is for readers, as JSON (which is YAML, too)."""
+    """Return the manifest of the default bundle without documentation, as JSON (valid YAML)."""
     content = yaml.safe_load((folder / "bundle.yaml").read_bytes())
     content |= {"metrics": {}, "training": {"data": ["a"], "licence": "b"}}
     return json.dumps(content).encode()
@@ -383,7 +383,7 @@ ELAN = (
 
 
 def targets() -> dict[str, Target]:
-    """By name; without `utterances` where the project's messages are not installed."""
+    """Return the targets by name, without `utterances` if erc_msgs is not installed."""
     from erc_ros.dialogue.speakers.embedding import SpeakerModelError
     from erc_ros.dialogue.speakers.enrolment import EnrolmentError
     from erc_ros.evaluation.truth.marks import TruthError
@@ -451,7 +451,7 @@ def targets() -> dict[str, Target]:
         "sqlite": _of_file("bag.db3", _bag, BagError, (of_bytes, in_place), bags[".db3"]),
         "bag_metadata": _of_file("metadata.yaml", _metadata, BagError, table, metadata),
     }
-    if getattr(find_spec("erc_msgs"), "origin", None):  # the definitions alone have none
+    if getattr(find_spec("erc_msgs"), "origin", None):  # a folder of definitions has none
         all_targets["utterances"] = Target(
             _utterance, refused, (_utterance_bytes(b""), _utterance_bytes(dot))
         )

@@ -58,13 +58,13 @@ class Texts:
 
     def match(self, text: str) -> str:
         """Return "same", "near" or ""."""
-        given = words(text)
-        if len(given) < LONG:
+        own = words(text)
+        if len(own) < LONG:
             return ""
-        others = {other for each in shingles(given) for other in self.by_shingle.get(each, ())}
-        if given in others:
+        others = {other for each in shingles(own) for other in self.by_shingle.get(each, ())}
+        if own in others:
             return "same"
-        is_near = any(SequenceMatcher(None, given, each).ratio() >= NEAR for each in others)
+        is_near = any(SequenceMatcher(None, own, each).ratio() >= NEAR for each in others)
         return "near" if is_near else ""
 
 
@@ -75,7 +75,7 @@ def shingles(text: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 
 
 def blocks(file: Path) -> tuple[list[str], list[tuple[str, Any]]]:
-    """Return a file's comment lines, and each dialogue as it is written and as it is read."""
+    """Return the comment lines of a file, and each dialogue as source text and parsed."""
     content = file.read_text(encoding="utf-8")
     comments = [line for line in content.splitlines() if line.startswith("#")]
     written = re.split(r"^(?=- )", "".join(
@@ -121,26 +121,26 @@ def add(folders: Sequence[Path], data: Path | None, out: Path = FOLDER) -> Count
     skipped_groups = set()
     kept: list[tuple[list[str], list[tuple[str, Any]]]] = []
     for file, comments, entries in files:
-        good = []
+        valid = []
         for text, entry in entries:
             reason = reason_to_skip(entry, measured, contrast, splits)
             if not reason:
                 splits.setdefault(last_of(entry), split_of(entry))
-                good.append((text, entry))
+                valid.append((text, entry))
                 continue
             print(f"{file.name}: {reason}: {entry['turns'][-1] if 'turns' in entry else entry}")
             reasons[reason] += 1
             if entry.get("group"):
                 skipped_groups.add(entry["group"])
-        kept.append((comments, good))
+        kept.append((comments, valid))
     number = len(existing)
     lines: list[str] = []
     count = 0
     for place, (comments, entries) in enumerate(kept, start=1):
-        rest = [text for text, entry in entries if entry.get("group") not in skipped_groups]
-        reasons["twin of a skipped dialogue"] += len(entries) - len(rest)
-        lines += [*(f"{comment}\n" for comment in comments), *rest]
-        count += len(rest)
+        remaining = [text for text, entry in entries if entry.get("group") not in skipped_groups]
+        reasons["twin of a skipped dialogue"] += len(entries) - len(remaining)
+        lines += [*(f"{comment}\n" for comment in comments), *remaining]
+        count += len(remaining)
         if count >= PER_FILE or (lines and place == len(kept)):
             number += 1
             (out / f"part_{number:02}.yaml").write_text("".join(lines), encoding="utf-8")

@@ -47,36 +47,36 @@ ABBREVIATION = re.compile(r"(?<![\w-])[A-Z]{2,6}(?![\w+])")
 
 @cache
 def settings(root: Path = ROOT) -> dict[str, dict[str, str]]:
-    """The list of words."""
+    """Return the list of words."""
     return yaml.safe_load((root / WORDS).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
 
 def pattern(word: str) -> re.Pattern[str]:
-    """The expression for whole words; a line break counts as a blank."""
-    blank = " " if "(?<" in word else r"\s+"  # what looks behind has a fixed width
+    """Return the regular expression for whole words; a line break counts as a blank."""
+    blank = " " if "(?<" in word else r"\s+"  # lookbehind needs a fixed width
     return re.compile(rf"(?<![\w-])(?:{word.replace(' ', blank)})(?![\w-])", re.IGNORECASE)
 
 
 def prose(text: str) -> str:
-    """A document without code, link targets and comments, with the same lines."""
+    """Blank code, link targets and comments in a document, keeping its lines."""
     return CODE.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
 
 
 def unreleased(text: str) -> str:
-    """Only what the next release changes: history is not rewritten."""
+    """Return only the section of the next release, as history is not rewritten."""
     start = text.find("\n## Unreleased")
     end = text.find("\n## ", start + 1)
     return text if start < 0 else "\n" * text.count("\n", 0, start) + text[start:end]
 
 
 def files(patterns: tuple[str, ...], root: Path = ROOT) -> Iterator[Path]:
-    """The files of the repository that fit."""
+    """Yield the files of the repository that match the patterns."""
     for each in patterns:
         yield from sorted(path for path in root.glob(each) if path.is_file())
 
 
 def hits(text: str, words: dict[str, str], where: str) -> Iterator[str]:
-    """A line for each use of a word."""
+    """Yield a message for each use of a word."""
     for word, instead in words.items():
         for match in pattern(word).finditer(text):
             line = text.count("\n", 0, match.start()) + 1
@@ -84,7 +84,7 @@ def hits(text: str, words: dict[str, str], where: str) -> Iterator[str]:
 
 
 def in_documents(root: Path = ROOT) -> Iterator[str]:
-    """What is wrong in documents and definitions."""
+    """Yield a message for each word in documents and definitions."""
     words = settings(root)
     skipped = {path for each in words.get("skip", {}) for path in root.glob(each)}
     for path in files(DOCUMENTS, root):
@@ -105,7 +105,7 @@ def in_documents(root: Path = ROOT) -> Iterator[str]:
 
 
 def undefined(root: Path = ROOT) -> Iterator[str]:
-    """Abbreviations of the guides that neither the glossary nor the list has."""
+    """Yield a message for each abbreviation in the guides that is not defined."""
     known = set(str(settings(root)["abbreviations"]).split())
     glossary = root / "docs" / "glossary.md"
     known |= set(re.findall(r"\w+", glossary.read_text(encoding="utf-8")))
@@ -118,7 +118,7 @@ def undefined(root: Path = ROOT) -> Iterator[str]:
 
 
 def texts(source: str) -> Iterator[tuple[int, str]]:
-    """Comments, docstrings and strings of a Python file, each with its line."""
+    """Yield comments, docstrings and strings of a Python file with their lines."""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             yield token.start[0], token.string
@@ -128,13 +128,13 @@ def texts(source: str) -> Iterator[tuple[int, str]]:
 
 
 def in_code(root: Path = ROOT) -> dict[str, str]:
-    """The words that Python files should not use."""
+    """Return the words that Python files should not use."""
     words = settings(root)
     return {**words["words"], **words.get("python", {})}
 
 
 def in_python(root: Path = ROOT) -> Iterator[tuple[str, str]]:
-    """Each use of a word in Python files, as (word, place)."""
+    """Yield each use of a word in Python files as (word, place)."""
     listed = subprocess.run(
         ["git", "ls-files", "*.py"], cwd=root, capture_output=True, text=True, check=True
     )
@@ -153,19 +153,19 @@ def in_python(root: Path = ROOT) -> Iterator[tuple[str, str]]:
 
 
 def counts(root: Path = ROOT) -> dict[str, int]:
-    """How often Python files use each word."""
+    """Return how often Python files use each word."""
     occurrences = Counter(word for word, _ in in_python(root))
     return {word: occurrences[word] for word in in_code(root)}
 
 
 def allowed(root: Path = ROOT) -> dict[str, int]:
-    """How often Python files may use each word."""
+    """Return how often Python files may use each word."""
     file = root / COUNTS
     return yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def exceeded(root: Path = ROOT) -> Iterator[str]:
-    """A line for each word that Python files use more often than before."""
+    """Yield a message for each word that Python files use more often than allowed."""
     limits = allowed(root)
     for word, count in counts(root).items():
         if count > limits.get(word, 0):
@@ -176,10 +176,12 @@ def exceeded(root: Path = ROOT) -> Iterator[str]:
 
 
 def main() -> int:
-    """Print what is wrong; status 1 if anything is."""
+    """Print the messages; return status 1 if there are any."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--list", metavar="WORD", help="where Python files use it")
-    parser.add_argument("--write", action="store_true", help="lower the counts of Python files")
+    parser.add_argument("--list", metavar="WORD", help="list its uses in Python files")
+    parser.add_argument(
+        "--write", action="store_true", help="lower the allowed counts of Python files"
+    )
     arguments = parser.parse_args()
     if arguments.list:
         print("\n".join(place for word, place in in_python() if arguments.list in word.split("|")))
@@ -190,7 +192,7 @@ def main() -> int:
         head = "# Generated by `python scripts/language.py --write`: the counts may only fall.\n"
         (ROOT / COUNTS).write_text(head + yaml.safe_dump(new, sort_keys=False), encoding="utf-8")
     lines = [*in_documents(), *undefined(), *exceeded()]
-    print("\n".join(lines) or "no word of the list")
+    print("\n".join(lines) or "no problem found")
     return min(len(lines), 1)
 
 

@@ -1,7 +1,7 @@
 """Measure which share of small code changes (mutants) the tests of a package detect.
 
-mutmut makes and runs the mutants, in a copy of the repository: the working tree stays as it is.
-This script draws a random sample, excludes mutants that no test should detect, and writes the
+mutmut generates and runs the mutants in a copy of the repository; the working tree is unchanged.
+This script draws a random sample, excludes mutants that tests should not detect, and writes the
 result as JSON with a 95 % confidence interval.
 
     make mutants PACKAGE=sensing SAMPLE=80 SEED=1
@@ -42,7 +42,7 @@ CONFIRMATION_LIMIT = 900  # s, for one survivor with all tests of its package
 
 @dataclass(frozen=True)
 class Package:
-    """What is mutated, and the tests that should notice.
+    """The mutated files and the tests that should detect the mutants.
 
     sources: glob patterns. excluded: patterns of files that need ROS 2 discovery to run.
     """
@@ -53,7 +53,7 @@ class Package:
 
 
 def folder_of(name: str, *tests: str, excluded: tuple[str, ...] = ()) -> Package:
-    """A package with the folder of its tests."""
+    """Return a package with the folder of its tests."""
     return Package((f"erc_ros/{name}/*",), (f"test/{name}", *tests), excluded)
 
 
@@ -94,7 +94,7 @@ STATUS |= dict.fromkeys((36, 24, -24, 152, 255), "timeout") | dict.fromkeys((-11
 
 
 def copied_tree(folder: Path) -> None:
-    """The files that git tracks or would track, below `folder`."""
+    """Copy the tracked and untracked, not ignored files to `folder`."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -111,7 +111,7 @@ def copied_tree(folder: Path) -> None:
 
 
 def configure(folder: Path, package: Package) -> None:
-    """Settings of mutmut, added to the pyproject.toml of the copy."""
+    """Add the settings of mutmut to the pyproject.toml of the copy."""
     top = sorted(
         path.name
         for path in folder.iterdir()
@@ -135,15 +135,15 @@ def configure(folder: Path, package: Package) -> None:
 
 
 PYTEST = ["-p", "mutants", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not dds and not long"]
-# It reads the calls in the source, which is no longer as it was written.
+# It reads calls in the source, which mutmut changes.
 PYTEST += ["--ignore", "test/inference/engines/test_tensorrt_signatures.py"]
 
 
 def pytest_configure(config: object) -> None:
-    """Make this file a plugin of pytest: keeps processes that tests start out of the statistics.
+    """Exclude processes that tests start from the statistics (this file is a pytest plugin).
 
-    mutmut tells by an environment variable what is going on. A process in another folder finds no
-    configuration of mutmut there, and fails while statistics are collected.
+    mutmut communicates by an environment variable. A process in another folder has no
+    configuration of mutmut and fails while statistics are collected.
     """
 
     def popen(*args: object, env: Mapping[str, str] | None = None, **kwargs: object) -> None:
@@ -157,10 +157,10 @@ def pytest_configure(config: object) -> None:
 
 
 def pytest_collection_modifyitems(items: list[Any]) -> None:
-    """As part of the plugin: let the quickest file begin, and keep the tests of a file together.
+    """Sort tests by file, the fastest file first (part of the plugin).
 
-    mutmut gives a mutant's tests in no order, and each change between two files makes the fixtures
-    of a module again.
+    mutmut runs the tests of a mutant in arbitrary order, and each change of the file creates its
+    module fixtures again.
     """
     if STATISTICS.is_file():
         seconds: Counter[str] = Counter()
@@ -170,7 +170,7 @@ def pytest_collection_modifyitems(items: list[Any]) -> None:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Of the tests: without the corpora, so that the result is the same on every machine."""
+    """Return the environment of the tests, without corpora for reproducible results."""
     kept = {name: value for name, value in os.environ.items() if name != "ERC_DATA"}
     return {
         **kept,
@@ -186,7 +186,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change. name: as mutmut calls it; removed, added: the lines of the change."""
+    """One change. name: name in mutmut; removed, added: the changed lines."""
 
     name: str
     file: str
@@ -203,10 +203,9 @@ class Mutant:
 
 
 class _WithoutWording(ast.NodeTransformer):
-    """Blanks what only people read: sentences, arguments of exceptions, of logs and of prints.
+    """Removes text for readers: sentences, arguments of exceptions, logs and prints.
 
-    Also `strict` of zip, which says what the author expects, and the case of colors and of an
-    encoding's name.
+    Also removes `strict` of zip, and the case of colors and encoding names.
     """
 
     LOGS = frozenset(("debug", "info", "warning", "warn", "error", "exception", "print"))
@@ -238,7 +237,7 @@ class _WithoutWording(ast.NodeTransformer):
 
 
 def is_wording(original: ast.AST, mutated: ast.AST) -> bool:
-    """Whether two functions differ only in what people read."""
+    """Whether two functions differ only in text for readers."""
     first, second = (
         ast.dump(_WithoutWording().visit(ast.parse(ast.unparse(each))))
         for each in (original, mutated)
@@ -247,14 +246,14 @@ def is_wording(original: ast.AST, mutated: ast.AST) -> bool:
 
 
 def functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:
-    """Every function that mutmut wrote: originals and mutants."""
+    """Yield every function that mutmut wrote: originals and mutants."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and "__mutmut_" in node.name:
             yield node
 
 
 def mutants_of(folder: Path) -> tuple[list[Mutant], int]:
-    """Those that mutmut wrote, and how many more only change wording.
+    """Return the generated mutants, and the number of those that only change wording.
 
     Args:
         folder: the copy, after mutmut has generated its mutants there.
@@ -286,7 +285,7 @@ def mutants_of(folder: Path) -> tuple[list[Mutant], int]:
 
 
 def equivalents() -> set[tuple[str, str, str]]:
-    """Function, line before and line after of every change that no test can detect."""
+    """Return (function, line before, line after) of each equivalent mutant."""
     listed = yaml.safe_load(EQUIVALENT.read_text()) or []
     for entry in listed:
         if not entry["reason"].strip():
@@ -298,9 +297,9 @@ def equivalents() -> set[tuple[str, str, str]]:
 
 
 def generate(folder: Path) -> None:
-    """Let mutmut write the mutants and learn which test calls which function.
+    """Let mutmut generate the mutants and record which test calls which function.
 
-    It has no command for that alone: it is asked for a mutant that does not exist.
+    It has no command for this, so a mutant that does not exist is requested.
     """
     done = mutmut(folder, ["no-such-mutant"])
     if not list((folder / "mutants").rglob("*.meta")) or "nothing matches" not in done:
@@ -328,7 +327,7 @@ def statuses(folder: Path) -> dict[str, str]:
 
 
 def confirmed(folder: Path, mutant: Mutant, package: Package) -> str:
-    """The status of a survivor after all tests of the package."""
+    """Return the status of a survivor after all tests of the package."""
     try:
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-x", "-q", "--tb=line", *PYTEST, *package.tests],
@@ -344,7 +343,7 @@ def confirmed(folder: Path, mutant: Mutant, package: Package) -> str:
 
 
 def interval(killed: int, drawn: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share, in percent."""
+    """Return Wilson's 95 % interval of a share, in percent."""
     z, p = 1.96, killed / drawn
     middle = (p + z * z / (2 * drawn)) / (1 + z * z / drawn)
     half = z / (1 + z * z / drawn) * math.sqrt(p * (1 - p) / drawn + (z / (2 * drawn)) ** 2)
@@ -354,7 +353,7 @@ def interval(killed: int, drawn: int) -> tuple[float, float]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("package", choices=PACKAGES)
-    parser.add_argument("--sample", type=int, default=80, help="how many mutants are drawn")
+    parser.add_argument("--sample", type=int, default=80, help="number of drawn mutants")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
         "--confirm", action="store_true", help="run survivors with all tests of the package"
@@ -368,7 +367,7 @@ def main() -> int:
     shutil.rmtree(folder, ignore_errors=True)
     copied_tree(folder)
     configure(folder, package)
-    (folder / "mutants").mkdir()  # Python ignores an entry of PYTHONPATH that is made later
+    (folder / "mutants").mkdir()  # Python ignores entries of PYTHONPATH that are created later
     generate(folder)
 
     known = equivalents()

@@ -1,4 +1,4 @@
-"""The reference pages that the site generates: commands from argparse, messages from erc_msgs/.
+"""Generated reference pages of the site: commands from argparse, messages from erc_msgs/.
 
 The page of parameters is written by `python -m erc_ros.nodes.parameters --write`.
 """
@@ -22,11 +22,11 @@ SERVICES = ("Enrol", "ForgetPerson", "GetEmotion", "OptOut", "SetBundle")
 
 
 class _Parser(BaseException):
-    """Carries a parser out of the command that made it."""
+    """Passes a parser out of the command that created it."""
 
 
 def parser_of(command: str) -> argparse.ArgumentParser:
-    """The argument parser that a command would use."""
+    """Return the argument parser of a command."""
 
     def stop(parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
         raise _Parser(parser)
@@ -44,12 +44,12 @@ def parser_of(command: str) -> argparse.ArgumentParser:
 
 
 def cell(text: str) -> str:
-    """A text as a cell of a table."""
+    """Format a text as a cell of a table."""
     return " ".join(text.split()).replace("|", r"\|").replace("<", "&lt;")
 
 
 def options(parser: argparse.ArgumentParser) -> Iterator[str]:
-    """A row for each argument."""
+    """Yield a row for each argument."""
     for action in parser._actions:
         if isinstance(action, argparse._HelpAction) or action.help == argparse.SUPPRESS:
             continue
@@ -69,7 +69,7 @@ def options(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def commands() -> str:
-    """The page of the commands."""
+    """Return the page of the commands."""
     lines = [
         "# Commands",
         "",
@@ -89,7 +89,7 @@ def commands() -> str:
 
 
 def interface(text: str) -> list[str]:
-    """The lines of a page for one message definition."""
+    """Return the lines of the page for one message definition."""
     lines: list[str] = []
     intro: list[str] = []
     rows: list[str] = []
@@ -121,7 +121,7 @@ def _block(intro: list[str], rows: list[str]) -> list[str]:
 
 
 def messages() -> str:
-    """The page of the messages and services."""
+    """Return the page of the messages and services."""
     lines = [
         "# Messages",
         "",

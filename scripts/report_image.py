@@ -1,9 +1,9 @@
-"""Make docs/images/report.png: the report of the demo's recording in a real browser.
+"""Create docs/images/report.png: the report of the demo's recording in a real browser.
 
     make browser                       # installs Chromium
     python scripts/report_image.py
 
-The recording is the demo's, with announced speech of the robot at its end.
+The recording is that of the demo with `robot_speaking` messages at its end.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from erc_ros.replay.bag import Bag, BagWriter  # noqa: E402
 from erc_ros.values.nanoseconds import seconds  # noqa: E402
 
 IMAGE = ROOT / "docs" / "images" / "report.png"
-ROBOT = ((47.6, True), (49.4, False))  # s; announcements of its speech
+ROBOT = ((47.6, True), (49.4, False))  # s, messages of `robot_speaking`
 COLORS = 128
-"""Of the file: the page has few, and a file of fewer is a third as large."""
+"""Number of colors of the file, which reduces its size to a third."""
 SHOW = """
 const section = document.querySelector(".recording");
 section.querySelector(".b[data-row='0']").click();
@@ -45,7 +45,7 @@ return document.querySelector("#detail img").complete;
 
 
 def recording(folder: Path) -> Path:
-    """Write the demo's recording with the robot's announcements."""
+    """Write the demo's recording with `robot_speaking` messages."""
     path = folder / "kitchen"
     with Bag(write_demo(folder / "demo")) as demo, BagWriter(path) as writer:
         for record in demo.messages({topic.name for topic in demo.topics}):
@@ -56,7 +56,7 @@ def recording(folder: Path) -> Path:
     return path
 
 
-def photograph(report: Path, profile: Path) -> bytes:
+def screenshot(report: Path, profile: Path) -> bytes:
     """Return a PNG of a report with its first utterance selected."""
     browser = open_chromium(profile)
     try:
@@ -78,7 +78,7 @@ def write() -> None:
         line = ["evaluate", str(recording(folder)), "--truth", str(truth), "--out", str(out)]
         if status := main([*line, "--cache", "none"]):
             raise SystemExit(status)
-        png = photograph(out / "report.html", folder / "profile")
+        png = screenshot(out / "report.html", folder / "profile")
     Image.open(io.BytesIO(png)).convert("RGB").quantize(COLORS).save(IMAGE, optimize=True)
 
 

@@ -1,6 +1,6 @@
-"""mkdocs hook: take the repository's pages outside docs/ and generated pages into the site.
+"""mkdocs hook: add pages outside docs/ and generated pages to the site.
 
-The pages keep their place in the repository, where GitHub and the links of README.md expect them.
+The pages stay in the repository where GitHub and the links of README.md expect them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put each page of a folder into the navigation where it names the folder (`results/`)."""
+    """Replace a folder in the navigation (`results/`) by its pages."""
     docs = Path(config.docs_dir)
     for entry in config.nav or []:
         for title, value in entry.items():
@@ -50,7 +50,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages."""
+    """Add the pages to the site."""
     for source, uri in PAGES.items():
         content = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, uri, content=content))
@@ -60,7 +60,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Point each link at the page of the site; a link to a source file becomes its plain name."""
+    """Convert links to pages of the site; a link to a source file becomes its plain name."""
     uri = page.file.src_uri
     places = {ROOT / source: uri for source, uri in PAGES.items()}
     sources = {uri: ROOT / source for source, uri in PAGES.items()}
@@ -89,7 +89,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_post_build(config: MkDocsConfig) -> None:
-    """Write the sections for docs/search.js: a page opened from the disk may not read JSON."""
+    """Write the search index as JavaScript, as a page opened from disk cannot read JSON."""
     folder = Path(config.site_dir) / "search"
     docs = json.loads((folder / "search_index.json").read_text(encoding="utf-8"))["docs"]
     titles = {each["location"].partition("#")[0]: each["title"] for each in reversed(docs)}
@@ -107,5 +107,5 @@ def on_post_build(config: MkDocsConfig) -> None:
 
 
 def plain(text: str) -> str:
-    """A text of the index without tags."""
+    """Remove the tags from a text of the index."""
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", text)).split())

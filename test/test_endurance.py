@@ -140,7 +140,7 @@ def test_inputs_are_shared_by_speed_and_the_table_is_put_into_its_page(tmp_path:
     assert min(counts.values()) >= 50
     page = tmp_path / "page.md"
     page.write_text(f"before\n{run.BEGIN}\nold\n{run.END}\nafter\n")
-    lines = run.table({"idle": run.Found(1500, 2.0, 300)})
+    lines = run.table({"idle": run.Results(1500, 2.0, 300)})
     run.put(page, "\n".join(lines))
     assert "| `idle` | 1,500 | 20% | 2 | 0 |" in page.read_text()
     assert "old" not in page.read_text() and page.read_text().endswith("after\n")

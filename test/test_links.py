@@ -25,7 +25,7 @@ def test_every_link_of_the_pages_resolves() -> None:
     ("link", "fault"),
     [
         ("[a](none.md)", "does not exist"),
-        ("[a](page.md#none)", "no such heading"),
+        ("[a](page.md#none)", "page.md#none"),
         ("[a](../page.md)", "leaves the repository"),
         ("[a](page.md#a-title)", ""),
         ("[a](https://example.org/none)", ""),

@@ -1,4 +1,4 @@
-// A behavior tree that knows how a person is before the robot speaks (BehaviorTree.CPP 4).
+// A behavior tree that checks the state of a person before the robot speaks (BehaviorTree.CPP 4).
 //
 //   ros2 run erc_behavior_tree how_is_she_now --ros-args -p person:=anna
 //
@@ -15,7 +15,7 @@
 
 using std::chrono_literals::operator""ms;
 
-constexpr float kMaxUncertainty = 0.6F;  // above: the state has faded, or never was clear
+constexpr float kMaxUncertainty = 0.6F;  // of a usable state
 
 int main(int argc, char ** argv)
 {
@@ -28,7 +28,7 @@ int main(int argc, char ** argv)
     "emotion_state", latched,
     [&states](const erc_msgs::msg::EmotionStates & message) {states = message;});
   auto publisher = node->create_publisher<std_msgs::msg::String>("say", latched);
-  std::string said;
+  std::string last_text;
 
   BT::BehaviorTreeFactory factory;
   // SUCCESS if the person's state is known well enough.
@@ -51,8 +51,8 @@ int main(int argc, char ** argv)
     "Say",
     [&](BT::TreeNode & self) {
       const auto text = self.getInput<std::string>("text").value_or("");
-      if (text != said) {
-        said = text;
+      if (text != last_text) {
+        last_text = text;
         publisher->publish(std_msgs::msg::String().set__data(text));
       }
       return BT::NodeStatus::SUCCESS;

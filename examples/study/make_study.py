@@ -8,8 +8,8 @@ r"""Write a study of generated recordings: participants, two conditions, three a
 
 Each recording is a talk of a participant and an interviewer with synthetic voices. In the condition
 "robot" participants express more joy, in the condition "screen" more sadness and anger. Annotators
-differ in a fifth of the labels, the clock of RA2 is 1.5 s late, and the last recording is damaged.
-Figures of these voices say nothing about people.
+differ in a fifth of the labels, the clock of RA2 is 1.5 s delay, and the last recording is damaged.
+Results with these voices do not apply to people.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ CONDITIONS = {"robot": (0.25, 0.5, 0.05, 0.05, 0.15), "screen": (0.3, 0.1, 0.3, 
 """Condition -> probability of each emotion of the participant."""
 SPEAKERS = ("interviewer", "participant")
 ANNOTATORS = {"RA1": 0.0, "RA2": 1.5, "RA3": 0.0}
-"""Annotator -> how late the clock is (s)."""
+"""Annotator -> delay of the clock (s)."""
 CARELESS = 0.2  # share of labels that an annotator draws at random
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the study's folder."""
+    """Write the folder of the study."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--participants", type=int, default=20)
-    parser.add_argument("--turns", type=int, default=8, help="utterances of a recording")
+    parser.add_argument("--turns", type=int, default=8, help="utterances per recording")
     options = parser.parse_args(argv)
     for name in ("recordings", *ANNOTATORS):
         (options.folder / name).mkdir(parents=True, exist_ok=True)
@@ -83,21 +83,21 @@ def write_recording(
         for n, phrase in enumerate(phrases, start=1)
     ]
     (folder / "recordings" / f"{name}.srt").write_text("\n".join(subtitles))
-    for annotator, late in ANNOTATORS.items():
-        write_annotation(folder / annotator / f"{name}.csv", turns, phrases, late, rng)
+    for annotator, delay in ANNOTATORS.items():
+        write_annotation(folder / annotator / f"{name}.csv", turns, phrases, delay, rng)
 
 
 def write_annotation(
     file: Path,
     turns: Sequence[WrittenTurn],
     phrases: Sequence[Phrase],
-    late: float,
+    delay: float,
     rng: np.random.Generator,
 ) -> None:
-    """Write the labels of an annotator who is not always careful, at slightly different times."""
+    """Write the labels of an annotator with random errors and slightly different times."""
     rows: list[list[object]] = [["start", "end", "speaker", "emotion"]]
     for turn, phrase in zip(turns, phrases, strict=True):
-        start, end = np.array([phrase.start, phrase.end]) + late + rng.normal(0, 0.05, 2)
+        start, end = np.array([phrase.start, phrase.end]) + delay + rng.normal(0, 0.05, 2)
         is_careless = rng.random() < CARELESS
         emotion = str(rng.choice(EMOTIONS)) if is_careless else turn.emotion
         rows.append([f"{max(0.0, start):.3f}", f"{end:.3f}", SPEAKERS[turn.speaker], emotion])
@@ -111,10 +111,10 @@ def write_csv(file: Path, rows: Sequence[Sequence[object]]) -> None:
 
 
 def clock(seconds: float) -> str:
-    """Return a time as subtitles have it: 00:01:02,345."""
+    """Return a time in the format of subtitles: 00:01:02,345."""
     milliseconds = round(seconds * 1000)
-    rest = milliseconds // 1000
-    return f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02},{milliseconds % 1000:03}"
+    second = milliseconds // 1000
+    return f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02},{milliseconds % 1000:03}"
 
 
 if __name__ == "__main__":

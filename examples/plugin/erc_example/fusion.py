@@ -12,14 +12,14 @@ from erc_ros.training.heads.base import Details, FusionModel, FusionModelConfig,
 
 @dataclass(frozen=True, slots=True)
 class ConversationMeanConfig(FusionModelConfig):
-    """The sizes that every fusion model has, and its own."""
+    """The common sizes of fusion models, and the number of layers."""
 
     layers: int = 1
-    """Of the classifier."""
+    """Number of hidden layers of the classifier."""
 
 
 class ConversationMean(FusionModel):
-    """A projection per modality; the utterance and the mean of those before it; a classifier."""
+    """A projection per modality and a classifier of the utterance and the mean of earlier ones."""
 
     CONFIG = ConversationMeanConfig
 
@@ -39,7 +39,7 @@ class ConversationMean(FusionModel):
         self.unimodal = nn.ModuleList(nn.Linear(d, config.labels) for _ in range(3))
 
     def fuse(self, inputs: Inputs) -> Details:
-        """The mean over valid utterances only, so that padding counts for nothing."""
+        """Fuse the modalities; padding is excluded from the mean."""
         seen = inputs.seen.float()  # (B, U, 3)
         parts = [
             project(x) * seen[..., m : m + 1]
@@ -52,9 +52,9 @@ class ConversationMean(FusionModel):
         return Details(logits, weights, torch.stack(each, 2), torch.stack(parts, 2))
 
     def mean(self, now: Tensor, seen: Tensor) -> Tensor:
-        """(B, U, d): of the utterances up to this one, or of the whole conversation."""
-        there = seen.amax(-1, keepdim=True)  # (B, U, 1); 0 for padding and where nothing is seen
-        total, count = now * there, there
+        """Return the mean (B, U, d) of the utterances up to each one, or of the conversation."""
+        is_valid = seen.amax(-1, keepdim=True)  # (B, U, 1); 0 for padding and missing input
+        total, count = now * is_valid, is_valid
         if self.config.causal:
             total, count = total.cumsum(1), count.cumsum(1)
         else:
