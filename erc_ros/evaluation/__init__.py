@@ -1,1 +1,1 @@
-"""Recordings against truth: what was said, by whom, and how it felt."""
+"""Evaluation of recordings against annotated words, speakers and emotions."""

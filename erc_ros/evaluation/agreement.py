@@ -26,9 +26,9 @@ from erc_ros.metrics.classification import confusion
 from erc_ros.values.files import write_whole
 from erc_ros.values.nanoseconds import NS
 
-STEP = NS // 10  # between two units by time
-SAME = 0.5  # intersection over union from which two annotations are of one segment
-BLOCK = 100  # units by time that are resampled together: 10 s
+STEP = NS // 10  # time between two units
+SAME = 0.5  # minimum intersection over union of two annotations of one segment
+BLOCK = 100  # units by time in one block of the bootstrap: 10 s
 MIN_UNITS = 10  # below, no interval is stated
 RESAMPLES = 1000
 MISSING = -1
@@ -43,7 +43,7 @@ Labels = NDArray[np.int64]
 class Unit:
     """A segment that was annotated: its times in ns, its speaker, the label of each annotator.
 
-    labels: "" where an annotator has no emotion there.
+    labels: "" for an annotator who marked no emotion.
     """
 
     start: int
@@ -53,14 +53,14 @@ class Unit:
 
     @property
     def majority(self) -> str:
-        """The label of more annotators than any other one; "" if there is no such label."""
+        """Return the most frequent label; "" if several labels are equally frequent."""
         (most, count), *others = [*Counter(filter(None, self.labels)).most_common(), ("", 0)]
         return most if not others or count > others[0][1] else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Agreement over one kind of units; `n` of a figure is the number of units it is taken over.
+    """Agreement over one kind of units; `n` of a figure is the number of its units.
 
     alpha: Krippendorff's, nominal; missing labels are allowed. fleiss: Fleiss' kappa, over the
         units that every annotator has labeled. observed: share of pairs of labels that are equal.
@@ -77,9 +77,9 @@ class Agreement:
 
 
 def segment_units(annotators: Mapping[str, Sequence[Segment]]) -> list[Unit]:
-    """Units of the annotated segments, in the order of time.
+    """Return the annotated segments as units, sorted by time.
 
-    Where all annotators name the same speakers, segments of different speakers are not one unit.
+    If all annotators name the same speakers, a unit has segments of one speaker only.
 
     Args:
         annotators: name -> segments with emotions.
@@ -125,9 +125,9 @@ def labels_of_segments(
 
 
 def time_units(annotators: Mapping[str, Sequence[Segment]]) -> list[tuple[str, ...]]:
-    """The labels of each annotator every 0.1 s, where at least two of them have one.
+    """Return the labels of all annotators every 0.1 s at which at least two have one.
 
-    Where all annotators name the same speakers, each speaker has units of its own.
+    If all annotators name the same speakers, each speaker has separate units.
     """
     is_by_speaker = _name_the_same_speakers(annotators)
     columns: dict[tuple[str, int], dict[str, str]] = {}
@@ -143,10 +143,10 @@ def time_units(annotators: Mapping[str, Sequence[Segment]]) -> list[tuple[str, .
 def agreement(
     units: Sequence[Sequence[str]], names: Sequence[str], block: int = 1, seed: int = 0
 ) -> Agreement:
-    """Agreement over units.
+    """Compute the agreement over units.
 
     Args:
-        units: labels of each annotator in the order of `names`; "" where there is none.
+        units: labels of each annotator in the order of `names`; "" for a missing label.
         block: units that are resampled together for the intervals (95 %, percentile bootstrap).
 
     Raises:
@@ -241,12 +241,12 @@ def soft_figures(
     """Compare estimated probabilities with the distribution of the annotators' labels.
 
     Args:
-        labels: C names. raters: for each of N utterances the labels that it was given, at least
-            one. probabilities: (N, C), each row with sum 1.
+        labels: C names. raters: for each of N utterances its annotated labels, at least one.
+            probabilities: (N, C), each row with sum 1.
 
     Returns:
-        means over utterances: `cross_entropy` (nats), its lower bound `entropy` (nats), the
-        annotators' own; `jensen_shannon` divergence (bits, 0..1). Empty for no utterances.
+        means over utterances: `cross_entropy` (nats); its lower bound, the `entropy` (nats) of
+        the annotators' labels; `jensen_shannon` divergence (bits, 0..1). Empty for N = 0.
     """
     from scipy.spatial.distance import jensenshannon
     from scipy.special import entr
@@ -267,11 +267,11 @@ def soft_figures(
 
 
 def consensus(truths: Mapping[str, Truth], final: Truth | None = None) -> Truth:
-    """The truth that most annotators agree on.
+    """Return the majority annotation of several annotators.
 
     Times, words and speakers are those of the first annotator who marked a segment. Its emotion is
-    the label that more annotators gave than any other one, if at least half of them gave one; there
-    is no emotion where labels are equally frequent.
+    the most frequent label, if at least half of the annotators gave a label; a segment with equally
+    frequent labels has no emotion.
 
     Args:
         truths: annotator -> truth, at least one.
@@ -323,13 +323,13 @@ def consensus(truths: Mapping[str, Truth], final: Truth | None = None) -> Truth:
 def write_adjudication(
     path: Path, recordings: Mapping[str, tuple[int, Sequence[Unit]]], names: Sequence[str]
 ) -> int:
-    """Write the segments on which annotators differ; return how many.
+    """Write the segments with different labels and return their number.
 
     The column `emotion` has the majority's label or is empty, to be filled in; the file is read as
     annotations by `--truth adjudicated=FILE`.
 
     Args:
-        recordings: name -> (ns, added to the times; units).
+        recordings: name -> (offset in ns that is added to the times, units).
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -345,7 +345,7 @@ def write_adjudication(
 
 
 def _written(part: Unit | Segment) -> tuple[str, str, str]:
-    """Times and speaker of a segment as `write_adjudication` writes them."""
+    """Format times and speaker of a segment as in the file of `write_adjudication`."""
     return f"{part.start / NS:.3f}", f"{part.end / NS:.3f}", part.speaker
 
 
@@ -355,13 +355,13 @@ def _name_the_same_speakers(annotators: Mapping[str, Sequence[Segment]]) -> bool
 
 
 def _overlap(a: Segment, b: Segment) -> float:
-    """Intersection over union of their times."""
+    """Return the intersection over union of the times of two segments."""
     shared = min(a.end, b.end) - max(a.start, b.start)
     return max(0, shared) / (max(a.end, b.end) - min(a.start, b.start))
 
 
 def _counts(data: Labels, labels: int) -> NDArray[np.int64]:
-    """(units, labels): how many annotators gave which label."""
+    """Return (units, labels): the number of annotators who gave each label."""
     return np.stack([(data == label).sum(1) for label in range(labels)], 1).astype(np.int64)
 
 

@@ -1,4 +1,4 @@
-"""`erc agreement`: how well annotators of the same recordings agree."""
+"""`erc agreement`: agreement of annotators of the same recordings."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ from erc_ros.values.nanoseconds import NS
 MAX_ANNOTATORS = 50
 BETWEEN = {"accuracy", "unweighted_recall", "kappa", "weighted_f1", "macro_f1", "f1", "teer"}
 BETWEEN |= {"steer", "der", "eder", "valence", "arousal"}
-"""Figures of one annotator against another, by their first word."""
+"""First words of the figures that are computed between two annotators."""
 Recordings = dict[str, dict[str, tuple[Segment, ...]]]
 """Recording -> annotator -> segments."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """The exit status 0.
+    """Run the command and return the exit status 0.
 
     Raises:
         ValueError, OSError: annotations that cannot be used or written.
@@ -133,9 +133,9 @@ def _named(arguments: Sequence[str], kind: type[Any]) -> dict[str, Any]:
 def _read(
     files: Mapping[str, Path], mapping: LabelMap, offsets: Mapping[str, int]
 ) -> tuple[Recordings, dict[str, int]]:
-    """The segments of every recording that at least two annotators have annotated, and its origin.
+    """Return segments and origin of each recording that at least two annotators annotated.
 
-    The origin (ns) is that of the segments' times: not 0 for annotations in Unix time.
+    The origin (ns) is time 0 of the segments. It is not 0 for annotations in Unix time.
     """
     marks: dict[str, dict[str, list[Mark]]] = {}
     for name, path in files.items():
@@ -184,7 +184,7 @@ def _files(path: Path) -> dict[str, Path]:
 
 
 def _labels(annotated: Mapping[str, Sequence[Mark]], mapping: LabelMap) -> list[str]:
-    """Every emotion that occurs, so that agreement is about the annotators' own labels."""
+    """Return every annotated emotion; agreement is computed for the annotators' own labels."""
     values = {
         mark.value.casefold()
         for marks in annotated.values()
@@ -262,7 +262,7 @@ def with_model(recordings: Sequence[Recording]) -> dict[str, Any]:
 
 
 def _between(recordings: Sequence[Recording], names: Sequence[str]) -> dict[str, float]:
-    """Figure -> its mean over pairs of annotators, of whom one is scored against the other."""
+    """Return figure -> mean over pairs of annotators, one scored against the other."""
     labels = recordings[0].labels
     drawn: dict[str, list[float]] = {}
     for first, second in permutations(names, 2):
@@ -274,7 +274,7 @@ def _between(recordings: Sequence[Recording], names: Sequence[str]) -> dict[str,
 
 
 def _scored(recording: Recording, reference: str, estimated: str) -> Recording:
-    """The emotions of an annotator as estimates, and those of another one as the reference."""
+    """Return a recording with one annotator's emotions as estimates, another's as reference."""
     segments = recording.annotators.get(reference, ())
     predictions = tuple(
         Prediction(
@@ -293,7 +293,7 @@ def _scored(recording: Recording, reference: str, estimated: str) -> Recording:
 
 
 def in_words(system: str, agreed: Mapping[str, Any]) -> str:
-    """Such as "agreement of the annotators: Krippendorff's alpha 0.61 (0.48 to 0.72); ..."."""
+    """Return a line such as "agreement of the annotators: Krippendorff's alpha 0.61 (...); ..."."""
     alpha = _shown(Figure(**agreed["by_segment"]["alpha"]))
     between = [
         f"{pair} {_shown(Figure(**each))}" for pair, each in agreed["by_segment"]["cohen"].items()

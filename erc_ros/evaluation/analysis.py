@@ -67,7 +67,7 @@ class EmotionSegment:
 class Analysis(Sequence[EmotionSegment]):
     """The estimates of a recording, sorted by time.
 
-    bundle: the models. warnings: what was missing or could not be read, with counts.
+    bundle: the models. warnings: missing or unreadable inputs, with counts.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ def analyze(
 
     Args:
         recording: a video or audio file, or a rosbag2.
-        transcript: what was said in a media file (SRT, WebVTT, Whisper JSON, CSV, ELAN, ...);
+        transcript: words and times of a media file (SRT, WebVTT, Whisper JSON, CSV, ELAN, ...);
             None: the subtitle file of the same name, if there is one.
         recognizer: speech recognizer in place of a transcript, such as "faster-whisper:small.en".
         language: code of the spoken language, for the recognizer; "": unknown.
@@ -199,7 +199,7 @@ def estimate(
     """Estimate the emotion of one utterance without its conversation.
 
     Args:
-        text: what was said.
+        text: the transcript of the utterance.
         audio: (n,) or (n, channels) samples; int16, or float in [-1, 1].
         face: (height, width, 3) uint8 BGR image of the speaker's face, as `cv2.imread` reads it.
         rate: Hz, of the audio. bundle: the model package. device: see the parameter `device`.
@@ -227,7 +227,7 @@ def estimate(
 
 
 def _speech(audio: NDArray[Any], rate: int) -> NDArray[np.int16]:
-    """(n,) int16 at 16 kHz."""
+    """Convert audio to (n,) int16 at 16 kHz."""
     if not MIN_RATE <= rate <= MAX_RATE:
         raise ValueError(f"rate is {rate}; must be {MIN_RATE} to {MAX_RATE} Hz")
     samples = np.asarray(audio)

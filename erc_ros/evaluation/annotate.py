@@ -10,7 +10,7 @@ from pathlib import Path
 
 from erc_ros.evaluation.exports import write_lines, write_media
 from erc_ros.evaluation.exports.elan import write_template
-from erc_ros.evaluation.exports.lines import Line, lines_of_answers
+from erc_ros.evaluation.exports.lines import Line, lines_of_predictions
 from erc_ros.evaluation.jobs import EvaluationJob, evaluate
 from erc_ros.evaluation.run import EvaluatedSystem, TimeRange
 from erc_ros.evaluation.transcripts import cues_for
@@ -30,11 +30,11 @@ SUFFIXES = {"eaf": ".eaf", "textgrid": ".TextGrid", "csv": ".csv"}
 
 
 def main(argv: Sequence[str]) -> int:
-    """The exit status.
+    """Run the command and return the exit status.
 
     Raises:
         ValueError, OSError: the recording, the models or the folder cannot be used, or an
-            annotation is there already.
+            annotation exists already.
     """
     options = _parser().parse_args(argv)
     robot = robot_config(
@@ -81,7 +81,7 @@ def main(argv: Sequence[str]) -> int:
         media = write_media(options.bag, dict(topics), recording.origin, folder, name, robot)
     lines = [
         _suggested(line, not options.no_emotions)
-        for line in lines_of_answers(recording, not options.no_text)
+        for line in lines_of_predictions(recording, not options.no_text)
     ]
     files = write_lines(recording, lines, folder, name, media=media, formats=[options.format])
     for text, count in sorted(recording.warnings.items()):
@@ -101,7 +101,7 @@ def _say(text: str) -> None:
 
 
 def _suggested(line: Line, with_emotions: bool) -> Line:
-    """Only what an annotator will check: the rest would come back as unchecked ground truth."""
+    """Keep only the fields that an annotator checks; others would become ground truth unchecked."""
     line = replace(line, valence=None, arousal=None, probabilities=())
     return line if with_emotions else replace(line, emotion="", confidence=None)
 
@@ -122,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         help="only write a template for ELAN: empty tiers, the model package's emotions",
     )
     parser.add_argument(
-        "--speakers", nargs="+", default=["P1", "P2"], metavar="NAME", help="of the template"
+        "--speakers", nargs="+", default=["P1", "P2"], metavar="NAME", help="its speakers"
     )
     transcript_options(parser)
     private_option(parser)

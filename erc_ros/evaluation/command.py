@@ -1,6 +1,6 @@
-"""`erc evaluate`: recordings against annotations; scores, files and a report.
+"""`erc evaluate`: compare recordings with annotations; write scores, files and a report.
 
-Its former name, `erc evaluate-bag`, remains.
+The former name, `erc evaluate-bag`, is an alias.
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ from erc_ros.replay.progress import progress_bar
 from erc_ros.values.files import check_folder, write_whole
 from erc_ros.values.nanoseconds import NS
 
-MAX_LINES = 40  # on the console, of how annotations are read
+MAX_LINES = 40  # lines on the console about how annotations are read
 PRINTED = ("accuracy", "unweighted_recall", "kappa", "coverage", "teer", "der")
-"""Figures on the console."""
+"""Figures that are printed on the console."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -168,7 +168,7 @@ def _check_out(out: Path, bags: Mapping[str, Path]) -> None:
         names = {each["name"] for each in scores["recordings"]}
         digests = scores["provenance"]["recordings_sha256"]
     except (OSError, ValueError, KeyError, TypeError):
-        return  # nothing, or no results of ours
+        return  # empty, or without results of this command
     same = names == set(bags) and digests == provenance.digests(bags.values())
     if not same:
         raise ValueError(
@@ -179,7 +179,7 @@ def _check_out(out: Path, bags: Mapping[str, Path]) -> None:
 
 @contextmanager
 def _cache(options: argparse.Namespace) -> Iterator[Path]:
-    """The folder of predictions; a temporary one where nothing may or can be stored."""
+    """Return the folder of cached predictions; a temporary one if they are not to be stored."""
     cache = None
     if options.cache not in (None, "none"):
         cache = Path(options.cache)
@@ -190,7 +190,7 @@ def _cache(options: argparse.Namespace) -> Iterator[Path]:
         except (OSError, RuntimeError) as error:  # such as a read-only home
             cache = None
             _warn(f"predictions are not cached ({error}); choose a folder with --cache")
-    if cache is None or options.no_text:  # words are in it
+    if cache is None or options.no_text:  # the cache contains words
         with tempfile.TemporaryDirectory(prefix="erc-evaluate-") as folder:
             yield Path(folder)
     else:
@@ -230,10 +230,10 @@ def _jobs(
 
 
 def _annotators(options: argparse.Namespace) -> dict[str, tuple[list[Path], int]]:
-    """Name -> (files, offset in ns) of `--truth NAME=FILE`; empty for `--truth FILE`.
+    """Return name -> (files, offset in ns) of `--truth NAME=FILE`; empty for `--truth FILE`.
 
     Raises:
-        ValueError: a mixture of both, one annotator alone, or an offset of an unknown one.
+        ValueError: both forms are used, only one annotator is named, or an offset is of another.
     """
     named: dict[str, list[Path]] = {}
     plain = []
@@ -260,7 +260,7 @@ def _annotators(options: argparse.Namespace) -> dict[str, tuple[list[Path], int]
 
 
 def _offset(options: argparse.Namespace) -> int:
-    """Of all annotations, ns."""
+    """Return the offset of all annotations in ns."""
     texts = [each for each in options.offset if "=" not in each]
     return parse_time("--offset", texts[-1]) if texts else 0
 
@@ -327,8 +327,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--cache",
         metavar="FOLDER",
-        help="predictions, so that they are not computed again; default "
-        "~/.cache/erc_ros; none: store nothing",
+        help="folder of cached predictions; default ~/.cache/erc_ros; none: store nothing",
     )
     parser.add_argument(
         "--bundle", action="append", help="model package; give it twice to compare two"
@@ -370,7 +369,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _systems(options: argparse.Namespace) -> list[EvaluatedSystem]:
-    """One, or the two that are compared."""
+    """Return one system, or the two systems to compare."""
     bundles, files = options.bundle or [None], options.params_file or [None]
     if len(bundles) > 2 or len(files) > 2 or len(bundles) == len(files) == 2:
         raise ValueError("two bundles or two parameter files can be compared, not more at once")
@@ -382,12 +381,12 @@ def _systems(options: argparse.Namespace) -> list[EvaluatedSystem]:
             name = chosen.emotion_node.recognition.bundle if len(files) == 1 else str(file.stem)
             systems.append(EvaluatedSystem(Path(name).name, chosen))
     if len({system.name for system in systems}) < len(systems):
-        raise ValueError(f"two systems of one name, {systems[0].name}: rename a folder or file")
+        raise ValueError(f"two systems have the name {systems[0].name}: rename a folder or file")
     return systems
 
 
 def _check(jobs: Sequence[EvaluationJob], labels: Mapping[str, Sequence[str]]) -> None:
-    """Find mistakes at once, not after an hour, and print how the annotations are read.
+    """Check all annotations before the long computation, and print how they are read.
 
     Raises:
         TruthError: annotations that cannot be used, of any recording.
@@ -419,7 +418,7 @@ def _check(jobs: Sequence[EvaluationJob], labels: Mapping[str, Sequence[str]]) -
 
 
 def _readings(readings: Sequence[TierReading]) -> list[str]:
-    """A line for each tier; those that are read alike in several files are one line."""
+    """Return a line for each tier; tiers that are read equally in several files share a line."""
     groups: dict[tuple[str, str], list[TierReading]] = {}
     for reading in readings:
         groups.setdefault((reading.tier, reading_in_words(reading)), []).append(reading)
@@ -443,7 +442,7 @@ def _warn(text: str) -> None:
 
 
 def _report(scores: SystemScores, sentence: str) -> str:
-    """The result of a system for the console."""
+    """Format the result of a system for the console."""
     figures = [
         f"{name.replace('_', ' ')} {figure.value:.3f}"
         for name in PRINTED
@@ -452,7 +451,7 @@ def _report(scores: SystemScores, sentence: str) -> str:
     return f"{scores.system}: {sentence}" + (f"\n  {', '.join(figures)}" if figures else "")
 
 
-# --- what is written ---
+# --- output files ---
 
 
 def _write(
@@ -462,7 +461,7 @@ def _write(
     options: argparse.Namespace,
     study: Study | None,
 ) -> tuple[list[Path], int]:
-    """(files, number of recordings that could not be evaluated)."""
+    """Write all results; return the files and the number of recordings that failed."""
     from erc_ros.evaluation.pictures import score_pictures, timeline, write_figures
 
     own: dict[str, list[ScoredConversation]] = {system.name: [] for system in systems}
@@ -518,7 +517,7 @@ def _write(
 
 
 def _by_notice(recordings: Sequence[Recording]) -> dict[str, list[str]]:
-    """Notice -> names of the recordings that have it."""
+    """Return notice -> names of the recordings with this notice."""
     by_notice: dict[str, list[str]] = {}
     for recording in recordings:
         for text in notices(recording):
@@ -538,7 +537,7 @@ def _reports(
     agreed: Mapping[str, Any],
     conditions: Mapping[str, Any],
 ) -> list[Path]:
-    """A report of all recordings; of several, also one of each, with its audio and faces."""
+    """Write a report of all recordings; of several, also one each, with audio and faces."""
     from erc_ros.evaluation.report import write_report
 
     with_text, with_media = not options.no_text, not options.no_media
@@ -566,7 +565,7 @@ def _reports(
 def _exports(
     kept: Sequence[Kept], recordings: Sequence[Recording], out: Path, options: argparse.Namespace
 ) -> tuple[list[Path], dict[str, Path]]:
-    """(files for other programs, name of the recording -> its audio)."""
+    """Write files for other programs; return them and recording name -> audio file."""
     files: list[Path] = []
     sounds: dict[str, Path] = {}
     for recording in recordings:
@@ -599,7 +598,7 @@ def _exports(
 
 
 def _shown(recording: Recording, no_text: bool, with_media: bool = True) -> Recording:
-    """Without what shall not be shown."""
+    """Return the recording without the words and media that the report must not show."""
     predictions, truth = recording.predictions, recording.truth
     if no_text:
         predictions = tuple(replace(each, text="") for each in predictions)
@@ -613,7 +612,7 @@ def _shown(recording: Recording, no_text: bool, with_media: bool = True) -> Reco
 def _provenance(
     kept: Sequence[Kept], systems: Sequence[EvaluatedSystem], options: argparse.Namespace
 ) -> dict[str, Any]:
-    """What the results were made with; the same inputs give the same (date: timing.json)."""
+    """Return versions, hashes and options; equal for equal inputs (the date is in timing.json)."""
     jobs = [each.job for each in kept]
     annotations = dict.fromkeys(
         path

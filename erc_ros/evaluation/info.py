@@ -1,4 +1,4 @@
-"""`erc info`: the content of a recording, and what would be used."""
+"""`erc info`: the content of a recording, and which topics or tracks would be used."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def info(argv: Sequence[str]) -> int:
     """`erc info RECORDING`: its topics or tracks, and which of them would be used.
 
     Raises:
-        BagError, MediaError, TranscriptError, FileNotFoundError: it cannot be used.
+        BagError, MediaError, TranscriptError, FileNotFoundError: the recording cannot be used.
     """
     parser = argparse.ArgumentParser(
-        prog="erc info", description="Content of a recording, and what would be used."
+        prog="erc info", description="Content of a recording, and what erc_ros would use of it."
     )
     parser.add_argument("recording", type=Path, help="video or audio file, session, or rosbag2")
     path = parser.parse_args(argv).recording
@@ -43,7 +43,7 @@ def info(argv: Sequence[str]) -> int:
             print(f"{topic.name:<24}{count}{kind}{role}")
         notes = warnings + recording.warnings
         if is_media(path):
-            del notes[NO_TEXT]  # the line about the transcript says it
+            del notes[NO_TEXT]  # the line about the transcript reports it
         for text in sorted(notes):
             print(f"note: {text}")
     return 0

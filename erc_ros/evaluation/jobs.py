@@ -1,4 +1,4 @@
-"""One recording, processed by one system and joined with its annotations: the unit of work."""
+"""Evaluate one recording with one system: predictions, annotations and their matches."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _CHUNK = 2**20  # bytes
 class Annotator:
     """One of several people who annotated a recording.
 
-    files, shared: as of the job. offset: ns, added to the times of the annotations.
+    files, shared: see `EvaluationJob`. offset: ns, added to the times of the annotations.
     """
 
     name: str
@@ -56,7 +56,7 @@ class EvaluationJob:
 
     Attributes:
         name: of the recording, unique. truth: its files; shared: files that name their recordings.
-        label_map, tiers: files that say what labels and tiers mean.
+        label_map, tiers: files that define the meaning of labels and tiers.
         topics: (role, topic) pairs that the user chose. offset: ns, added to annotated times.
         with_media: False excludes audio and faces.
         transcript: of a media file; None: the subtitle file of its name, if there is one.
@@ -87,7 +87,7 @@ def evaluate(job: EvaluationJob, progress: Progress | None = None) -> Recording:
 
 
 def answered(job: EvaluationJob, progress: Progress | None = None) -> Recording:
-    """Return the recording with predictions alone: the long part, independent of annotations."""
+    """Return the recording with predictions only: the slow part, independent of annotations."""
     try:
         cues = cues_for(job.bag, job.transcript, recognizer=job.recognizer)
         recognizer = recognizer_for(job.recognizer, job.language)
@@ -138,7 +138,7 @@ def joined(job: EvaluationJob, recording: Recording) -> Recording:
 
 
 def annotator_jobs(job: EvaluationJob) -> list[tuple[Annotator, EvaluationJob]]:
-    """Return each annotator, and the job with the annotations of this one."""
+    """Return each annotator with a job that has this annotator's annotations."""
     return [
         (
             each,
@@ -149,11 +149,11 @@ def annotator_jobs(job: EvaluationJob) -> list[tuple[Annotator, EvaluationJob]]:
 
 
 def check(job: EvaluationJob, labels: Sequence[str]) -> tuple[TierReading, ...]:
-    """Return how the annotations of a job are read; finds mistakes before the pipeline runs.
+    """Check the annotations of a job before the pipeline runs; return how each tier is read.
 
     Raises:
         TruthError: they cannot be used, or are of another recording.
-        BagError: the recording does not have this part.
+        BagError: the part is not within the recording.
     """
     if job.annotators:
         return tuple(reading for _, own in annotator_jobs(job) for reading in check(own, labels))
@@ -162,7 +162,7 @@ def check(job: EvaluationJob, labels: Sequence[str]) -> tuple[TierReading, ...]:
     try:
         recording = open_recording(job.bag)
     except (ValueError, OSError, RuntimeError):
-        return readings  # it is reported with its recording; the others go on
+        return readings  # reported with its recording; the other jobs continue
     with recording:
         check_part(recording, job.part)
         first, last = recording.span
@@ -172,7 +172,7 @@ def check(job: EvaluationJob, labels: Sequence[str]) -> tuple[TierReading, ...]:
 
 
 def read_truth(job: EvaluationJob) -> tuple[list[Mark], LabelMap]:
-    """Return its annotations, and what labels and tiers mean.
+    """Return its annotations, and the meaning of labels and tiers.
 
     Raises:
         TruthError: they cannot be read.
@@ -204,7 +204,7 @@ def _truth(
     recording: Recording,
     name: str = "",
 ) -> Truth | None:
-    """The annotation of a recording, by the annotator `name` where several are named."""
+    """Return the annotation of a recording, by the annotator `name` if several are named."""
     marks, mapping = read
     if not job.truth and not marks:
         return None
@@ -219,7 +219,7 @@ def _truth(
     kept = tuple(each for each in truth.segments if each.start >= job.part.start)
     left = len(truth.segments) - len(kept)
     if left and not kept:
-        raise TruthError("all annotations are before --from: nothing is left to compare with")
+        raise TruthError("all annotations are before --from: there is nothing to compare with")
     repaired = Counter(truth.repaired) + Counter({"segments before --from, excluded": left})
     notices = truth.notices
     if late := clock_difference(kept, recording.predictions):
@@ -232,10 +232,10 @@ def _truth(
 
 
 def key(job: EvaluationJob) -> str:
-    """Return a hash of everything that the predictions depend on.
+    """Return a hash of everything on which the predictions depend.
 
     Raises:
-        OSError, ValueError: a file of it cannot be read.
+        OSError, ValueError: one of these files cannot be read.
     """
     values = {
         "name": job.name,
@@ -270,14 +270,14 @@ def key(job: EvaluationJob) -> str:
 
 
 def _sources() -> list[Path]:
-    """The code of this package that computes predictions."""
+    """Return the source files of this package that compute predictions."""
     package = Path(erc_ros.__file__).parent
     names = {"cli.py", "demo", "evaluation", "metrics", "nodes", "training"}
     return [*(p for p in sorted(package.iterdir()) if p.name not in names), Path(run.__file__)]
 
 
 def _files(path: Path) -> list[Path]:
-    """The file, or the files of the folder without compiled Python."""
+    """Return the file, or the files of the folder without compiled Python."""
     if not path.is_dir():
         return [path]
     files = (file for file in path.rglob("*") if file.is_file())

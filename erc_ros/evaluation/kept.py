@@ -1,4 +1,4 @@
-"""The predictions of a recording as one file, so that they need not be computed again.
+"""Cache file with the predictions of a recording.
 
 A NumPy archive without pickle: `record` is JSON, audio and faces are arrays.
 """
@@ -17,7 +17,7 @@ import numpy as np
 from erc_ros.evaluation.records import Prediction, Recording
 from erc_ros.values.why import Why
 
-_JOINED = ("truth", "matches", "annotators")  # with annotations, when it is read
+_JOINED = ("truth", "matches", "annotators")  # added with the annotations when the file is read
 
 
 class KeptError(ValueError):
@@ -47,10 +47,10 @@ def to_bytes(recording: Recording) -> bytes:
 
 
 def from_bytes(content: bytes) -> Recording:
-    """Return the recording of these bytes.
+    """Decode a recording.
 
     Raises:
-        KeptError: they are damaged.
+        KeptError: the bytes are damaged.
     """
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:

@@ -1,7 +1,7 @@
-"""Many jobs, in this process or in several; finished ones are cached and not repeated.
+"""Run jobs in one or several processes; results are cached and not computed again.
 
-The predictions of a job are one file of `folder`, named by a hash of everything that they depend
-on, so that an interrupted evaluation continues, with any number of workers and any output folder.
+The predictions of a job are one file in `folder`, named by a hash of everything on which they
+depend, so that an interrupted evaluation continues with any number of workers or output folder.
 Annotations are joined when a file is read. No process holds more than one recording in memory.
 """
 
@@ -28,7 +28,7 @@ SUFFIX = ".npz"
 UNUSED = 30 * 86_400  # s, after which a cached result is deleted
 
 Watch = Callable[[float], None]
-"""Receives how many of the jobs are done, with fractions."""
+"""Receives the number of finished jobs, with fractions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Kept:
     file: Path
 
     def load(self) -> Recording:
-        """Read them, and join them with the annotations.
+        """Read the predictions, and join them with the annotations.
 
         Raises:
             KeptError: the file is damaged.
@@ -56,16 +56,16 @@ def cache_folder() -> Path:
 def run(
     jobs: Sequence[EvaluationJob], folder: Path, workers: int = 1, watch: Watch | None = None
 ) -> list[Kept]:
-    """Do what is not cached yet; return results in the order of the jobs.
+    """Run the jobs that are not cached; return results in the order of the jobs.
 
-    Failures are results as well (`Recording.error`), but are tried again next time.
+    Failures are results as well (`Recording.error`) and are not cached.
 
     Args:
-        folder: of the cache; it and its files are readable by their owner only.
+        folder: the cache; only its owner can read it and its files.
         workers: processes; with 1, this one.
 
     Raises:
-        ValueError: no workers.
+        ValueError: `workers` is below 1.
         OSError: the folder cannot be written to.
     """
     if workers < 1:
@@ -96,7 +96,7 @@ def _delete_unused(folder: Path) -> None:
 def _key(job: EvaluationJob) -> str:
     try:
         return key(job)
-    except (OSError, ValueError):  # `answered` says why
+    except (OSError, ValueError):  # `answered` reports the reason
         digest = hashlib.sha256(f"{job.name}\0{job.system.name}".encode()).hexdigest()
         return f"unreadable-{digest}"
 
@@ -104,7 +104,7 @@ def _key(job: EvaluationJob) -> str:
 def _is_finished(kept: Kept) -> bool:
     try:
         is_finished = not from_bytes(kept.file.read_bytes()).error
-        os.utime(kept.file)  # it is in use
+        os.utime(kept.file)  # marks the file as in use
     except (KeptError, OSError):
         return False
     return is_finished
@@ -140,7 +140,7 @@ def _in_processes(
             place = places[future]
             try:
                 yield place, future.result()
-            except BrokenProcessPool:  # killed, as by a lack of memory; it ends the others as well
+            except BrokenProcessPool:  # killed, often by lack of memory; the others end as well
                 job, reason = jobs[place], "its process was killed: use fewer --workers"
                 yield (
                     place,

@@ -4,8 +4,8 @@ A segment and an utterance may be compared if they share at least half of the sh
 Among all one-to-one assignments of such pairs, the one with the greatest sum of intersections by
 unions is taken. Speakers and labels play no part.
 
-The others: a segment of which at least half is within utterances is merged, an utterance of which
-at least half is within segments is split; other segments are missed, other utterances invented.
+Without a match, a segment of which at least half is within utterances is merged, an utterance of
+which at least half is within segments is split; other segments are missed, utterances invented.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import numpy as np
 from erc_ros.evaluation.records import AnswerMatch
 from erc_ros.values.nanoseconds import NS
 
-STEP = NS // 10  # of time, at which speech is compared
+STEP = NS // 10  # resolution of the comparison of clocks
 MAX_SHIFT = 30 * NS
 MIN_SHIFT = NS // 2
-MIN_SPANS = 5  # fewer fit somewhere by chance
-LIKE, BETTER = 0.5, 0.25  # correlation of the best shift, and how much better it is than none
+MIN_SPANS = 5  # fewer match at some shift by chance
+LIKE, BETTER = 0.5, 0.25  # minimum correlation at the best shift, and gain over shift 0
 
 
 class TimeSpan(Protocol):
-    """From start to end, ns."""
+    """Anything with a start and an end, ns."""
 
     @property
     def start(self) -> int: ...
@@ -36,7 +36,7 @@ class TimeSpan(Protocol):
 
 
 def match(truth: Sequence[TimeSpan], predictions: Sequence[TimeSpan]) -> tuple[AnswerMatch, ...]:
-    """Return every segment and every utterance once, in the order of time."""
+    """Match segments and utterances; each occurs once in the result, sorted by time."""
     pairs = _candidates(truth, predictions)
     matched = [pair for group in _connected(pairs) for pair in _best(group)]
     matches = [AnswerMatch(t, p) for t, p in matched]
@@ -65,8 +65,8 @@ def covered(span: TimeSpan, others: Sequence[TimeSpan]) -> bool:
 def clock_difference(truth: Sequence[TimeSpan], predictions: Sequence[TimeSpan]) -> int:
     """Return how much later (ns) the annotated speech is than the utterances.
 
-    0: by less than `MIN_SHIFT`, or there is no clear sign of it. Speech and silence of both are
-    correlated at every shift up to `MAX_SHIFT`.
+    Correlates speech and silence of both at every shift up to `MAX_SHIFT`; 0 if the difference is
+    below `MIN_SHIFT` or the correlation has no clear maximum.
     """
     if min(len(truth), len(predictions)) < MIN_SPANS:
         return 0
@@ -108,7 +108,7 @@ _Pairs = dict[tuple[int, int], float]
 
 
 def _candidates(truth: Sequence[TimeSpan], predictions: Sequence[TimeSpan]) -> _Pairs:
-    """(truth, prediction) -> intersection by union."""
+    """Return (segment, utterance) -> intersection over union of possible pairs."""
     order = sorted(range(len(predictions)), key=lambda p: predictions[p].start)
     starts = np.array([predictions[p].start for p in order], np.int64)
     longest = max((each.end - each.start for each in predictions), default=0)
@@ -126,7 +126,7 @@ def _candidates(truth: Sequence[TimeSpan], predictions: Sequence[TimeSpan]) -> _
 
 
 def _connected(pairs: _Pairs) -> list[_Pairs]:
-    """Groups without a common segment or utterance; they are small in recordings of any length."""
+    """Divide pairs into groups without a common segment or utterance, which stay small."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

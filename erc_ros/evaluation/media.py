@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 SPEECH_BITS = 24_000  # bit/s of Opus; speech in full quality (RFC 6716, section 2.1.1)
 FACE_SIDE = 128  # pixels
-INLINE = 32 * 2**20  # bytes of base64 that a page may carry: telephones still open it
+INLINE = 32 * 2**20  # bytes of base64 in a page; phones can open larger pages only slowly
 _BITEXACT = {"fflags": "+bitexact"}  # neither date, nor version, nor a random serial number
 _QUALITY = (cv2.IMWRITE_JPEG_QUALITY, 75)
 
 
 def opus(samples: NDArray[np.int16]) -> bytes:
-    """(n,) mono at 16 kHz -> an Ogg file with Opus, the same bytes every time.
+    """Encode (n,) mono audio at 16 kHz as Opus in Ogg; the same audio gives the same bytes.
 
-    At the encoder's least effort, which is five times faster and costs a twentieth in size.
+    The encoder's lowest complexity is five times faster; files are 5 % larger.
     """
     import av
 
@@ -52,7 +52,7 @@ def _sound_frame(samples: NDArray[np.int16]) -> av.AudioFrame:
 
 
 def thumbnail(picture: bytes) -> bytes | None:
-    """A PNG or JPEG file -> a JPEG of at most FACE_SIDE pixels a side; None where it is none."""
+    """Convert a PNG or JPEG file to a JPEG of at most FACE_SIDE pixels a side; None on failure."""
     image = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR) if picture else None
     if image is None:
         return None
@@ -64,7 +64,7 @@ def thumbnail(picture: bytes) -> bytes | None:
 
 
 class Media:
-    """Audio and faces of the report, each once, under a name that its bytes give."""
+    """Audio and faces of the report, each stored once and named by a hash of its bytes."""
 
     def __init__(self, wanted: bool) -> None:
         self.is_wanted = wanted
@@ -80,7 +80,7 @@ class Media:
         return None if small is None else self._keep(small, ".jpg")
 
     def placed(self) -> tuple[list[tuple[str, str]], dict[str, bytes]]:
-        """(name, base64) of what lies in the page, and name -> bytes of what lies next to it."""
+        """Return (name, base64) of media in the page, and name -> bytes of files next to it."""
         if sum(len(content) for content in self._files.values()) * 4 / 3 > INLINE:
             return [], self._files
         return [(n, base64.b64encode(c).decode()) for n, c in self._files.items()], {}

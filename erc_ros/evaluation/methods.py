@@ -27,7 +27,7 @@ def write_methods(
     agreement: Mapping[str, Any] | None = None,
     conditions: Mapping[str, Any] | None = None,
 ) -> list[Path]:
-    """Write both files into `folder` and return them; none where nothing was scored.
+    """Write both files into `folder` and return them; no files if nothing was scored.
 
     Args:
         recordings: as in scores.json. made_with: its `provenance`. agreement,

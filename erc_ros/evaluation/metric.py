@@ -1,4 +1,4 @@
-"""A figure of emotion estimates that another package defines."""
+"""Interface of metrics that other packages define."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def value_of(
     probabilities: NDArray[np.float64],
     labels: Sequence[str],
 ) -> float:
-    """The figure; NaN for no utterances and where it is infinite."""
+    """Compute the figure; NaN for zero utterances and infinite values."""
     if not len(truth):
         return float("nan")
     value = float(metric.compute(truth, probabilities, labels))

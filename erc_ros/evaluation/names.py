@@ -1,4 +1,4 @@
-"""Speakers, times and texts as results show them."""
+"""Format speakers, times and texts for results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def clean(text: str) -> str:
 
 
 def key(answer: Prediction) -> tuple[str, str]:
-    """Return what identifies a speaker: numbers start at 0 in each conversation."""
+    """Return (conversation, speaker): speaker numbers start at 0 in each conversation."""
     return answer.conversation_id, answer.speaker
 
 

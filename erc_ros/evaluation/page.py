@@ -1,4 +1,4 @@
-"""Recordings and scores as plain values for the template of the report."""
+"""Convert recordings and scores to plain values for the template of the report."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ DIFFER = "systems differ"
 _MARKS = {WRONG: "✗ ", MISSED: "! ", MERGED: "& ", INVENTED: "+ ", SPLIT: "/ ", UNKNOWN: "? "}
 _STYLES = {WRONG: "wrong", MISSED: "missed", MERGED: "missed", INVENTED: "invented"}
 _STYLES |= {SPLIT: "invented"}
-WAVE_POINTS = 2000  # of a waveform at most
+WAVE_POINTS = 2000  # maximum number of points of a waveform
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def labels_of(recording: Recording) -> Iterator[str]:
 
 
 def css_of(emotions: Mapping[str, Emotion]) -> str:
-    """Color and pattern of each emotion; nothing of it is user input."""
+    """Return CSS with color and pattern of each emotion; it contains no user input."""
     lines = []
     for number, (label, emotion) in enumerate(emotions.items()):
         color = _paler(COLOURS.get(label, _OTHERS[number % len(_OTHERS)]))
@@ -102,7 +102,7 @@ def css_of(emotions: Mapping[str, Emotion]) -> str:
 
 
 def _paler(color: str) -> str:
-    """Half way to white, so that black letters are legible."""
+    """Mix a color with white, so that black letters are legible."""
     return "#" + "".join(f"{(int(color[i : i + 2], 16) + 255) // 2:02x}" for i in (1, 3, 5))
 
 
@@ -127,7 +127,7 @@ class _Row:
         return self.truth.start if self.truth else min(start for start, _ in self.spans)
 
     def status_of(self, place: int) -> str:
-        """Of the estimate of one system; "" without annotations, or where neither has anything."""
+        """Return the status of one system's estimate; "" if there is nothing to compare."""
         answer = self.answers[place]
         if self.truth is None or answer is None or not self.outcomes[place]:
             return self.outcomes[place]
@@ -212,12 +212,12 @@ class View:
             yield {**self._place(start, end), "spoken": f"{clock(start)} to {clock(end)}"}
 
     def _place(self, start: int, end: int) -> dict[str, float]:
-        """From and to which part of the timeline, %."""
+        """Return position and width in the timeline, %."""
         scale = 100 / NS / self._seconds
         return {"left": round(start * scale, 4), "width": round((end - start) * scale, 4)}
 
     def _player(self) -> dict[str, str]:
-        """The audio and, if there is one, the video of the whole recording, next to the report."""
+        """Return the files with the recording's audio and, if available, video."""
         if self._sound is None:
             return {}
         video = self._sound.with_suffix(".mp4")
@@ -225,7 +225,7 @@ class View:
         return {kind: quote(name) for kind, name in names.items()}
 
     def _envelope(self, sound: _Wav | None) -> str:
-        """The SVG path of the loudest sample in each of `WAVE_POINTS` parts, 0..100 high."""
+        """Return the SVG path of the peak level in each of `WAVE_POINTS` parts, 0..100 high."""
         count = int(min(WAVE_POINTS, 20 * self._seconds))
         part = self._seconds * NS / count
         peaks = np.zeros(count)
@@ -247,7 +247,7 @@ class View:
         return f"M0,50 L{' '.join(above)} {' '.join(below)}Z"
 
     def _content(self, row: _Row, emotions: Mapping[str, Emotion]) -> dict[str, Any]:
-        """A line of the table, and what the page's script shows of it."""
+        """Return a row of the table, with the details that the page's script shows."""
         predictions = [answer for answer in row.answers if answer is not None]
         texts = [each.text for each in (row.truth, *predictions) if each is not None and each.text]
         labels = [row.truth.emotion] if row.truth and row.truth.emotion is not None else []
@@ -302,7 +302,7 @@ class View:
         return [*annotated, *(names[key(answer)] for answer, names in answers if answer)]
 
     def _lanes(self, emotions: Mapping[str, Emotion]) -> Iterator[dict[str, Any]]:
-        """The annotation, then each system; a lane for each speaker by first appearance."""
+        """Yield the lanes: annotation, then each system; one per speaker by first appearance."""
         lanes: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for row in self._rows:
             if row.truth is not None:
@@ -311,7 +311,7 @@ class View:
                 lane = lanes.setdefault(("truth", _truth_name(row.truth)), [])
                 lane.append(self._bar(row, row.truth, row.truth.emotion, status, emotions))
         for place, recording in enumerate(self._whole):
-            # Sorted by their own start: the arrow keys move from one to the next.
+            # Sorted by start, as the arrow keys move from one to the next.
             answers = [(row.answers[place], row) for row in self._rows]
             spoken = sorted(
                 ((a, row) for a, row in answers if a is not None), key=lambda e: e[0].start
@@ -373,7 +373,7 @@ class View:
                 )
 
     def _missing(self) -> Iterator[tuple[str, list[tuple[str, int | None]]]]:
-        """Warnings, counters, and what the truth had that was not used."""
+        """Yield warnings, counters, and annotations that were not used."""
         for recording in self._recordings:
             if recording.error:
                 heading = f"Could not be evaluated by {clean(recording.system)}"
@@ -387,7 +387,7 @@ class View:
     def _by_system(
         self, heading: str, counts: Sequence[Mapping[str, int]]
     ) -> Iterator[tuple[str, list[tuple[str, int | None]]]]:
-        """One entry if all systems have the same counts, else one for each system."""
+        """Yield one entry if all systems have the same counts, else one for each system."""
         if all(dict(each) == dict(counts[0]) for each in counts):
             yield from _entries(heading, counts[0] if counts else {})
             return
@@ -396,7 +396,7 @@ class View:
 
 
 def _missing_inputs(recording: Recording) -> dict[str, int]:
-    """What predictions lack -> how often."""
+    """Return missing input -> number of predictions without it."""
     predictions = recording.predictions
     missing = {
         f"utterances without {name}": sum(not each.modalities[place] for each in predictions)
@@ -414,9 +414,9 @@ def _entries(
 
 
 def _rows(recordings: Sequence[Recording]) -> Iterator[_Row]:
-    """One row per segment of the truth, then one per utterance that is not in it.
+    """Yield one row per annotated segment, then one per utterance without a segment.
 
-    Utterances of several systems are the same where the pipeline gave them ids and span alike.
+    Utterances of several systems share a row if their ids and times are equal.
     """
     truth = next((r.truth for r in recordings if r.truth is not None), None)
     rows = [_Row(s, [None] * len(recordings)) for s in truth.segments] if truth else []
@@ -443,7 +443,7 @@ def _rows(recordings: Sequence[Recording]) -> Iterator[_Row]:
 
 
 def _names_of(recording: Recording) -> dict[tuple[str, str], str]:
-    """Names of the estimated speakers, with the annotated one who shares most time with each."""
+    """Return names of estimated speakers, each with the annotated speaker of greatest overlap."""
     names = speaker_names(recording.predictions)
     segments = recording.truth.segments if recording.truth is not None else ()
     if not segments or not all(segment.speaker for segment in segments):
@@ -460,7 +460,7 @@ def _names_of(recording: Recording) -> dict[tuple[str, str], str]:
 
 
 class _Wav:
-    """The audio of a whole recording, read where it is needed.
+    """The audio of a whole recording, read part by part.
 
     Raises:
         ValueError: it is not mono, 16 bit, 16 kHz.
@@ -477,7 +477,7 @@ class _Wav:
             )
 
     def between(self, start: int, end: int) -> NDArray[np.int16]:
-        """(n,) int16 from `start` to `end` (ns); what is not there is excluded."""
+        """Return (n,) int16 from `start` to `end` (ns), clipped to the file."""
         with wave.open(str(self._file), "rb") as stream:
             first = min(max(0, start * SAMPLE_RATE // NS), stream.getnframes())
             stream.setpos(first)
@@ -486,7 +486,7 @@ class _Wav:
 
 
 def _modalities(answer: Prediction) -> Iterator[str]:
-    """The modalities that were used, for the table."""
+    """Yield the modalities that were used, for the table."""
     for modality, had in zip(MODALITIES, answer.modalities, strict=True):
         why = answer.why.get(modality)
         if had:
@@ -494,7 +494,7 @@ def _modalities(answer: Prediction) -> Iterator[str]:
 
 
 def _modality(answer: Prediction, name: str, place: int) -> dict[str, Any]:
-    """One modality's line: what it indicates, how reliable it is, how much it changed the result.
+    """Return one modality's row: its own estimate, its reliability, its effect on the result.
 
     Numbers are null where they are not known; `weight` is null where the modality was missing.
     """
@@ -533,7 +533,7 @@ def _facts(answer: Prediction) -> Iterator[str]:
     if answer.signal_to_noise is not None:
         yield f"{answer.signal_to_noise:.0f} dB above the noise"
     if answer.overlap:
-        yield f"two or more speak in {answer.overlap:.0%} of it"
+        yield f"two or more speakers in {answer.overlap:.0%} of the time"
     if answer.speaker_confidence is not None:
         yield f"speaker confidence {answer.speaker_confidence:.0%}"
     if not answer.is_final:
@@ -586,7 +586,7 @@ def figures(
 
 
 def _part(name: str, words: Mapping[str, Sequence[str]]) -> Sequence[str]:
-    """Name, meaning, unit and direction of "f1 LABEL", a part of an error, or another's metric."""
+    """Return name, meaning, unit and direction of "f1 LABEL", part of an error, or a plugin."""
     whole, _, part = clean(name).partition(" ")
     if whole in words and part:
         of, _, unit, better = words[whole]

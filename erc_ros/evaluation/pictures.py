@@ -39,15 +39,15 @@ _SETTINGS: Any = {
     "font.size": 9,
 }
 MAX_PEOPLE = 12  # rows of arcs
-MIN_RELIABILITY = 30  # estimates; a curve of fewer would be noise
-MAX_POINTS = 150  # in a row; more would overlap
+MIN_RELIABILITY = 30  # minimum number of estimates; fewer give a noisy curve
+MAX_POINTS = 150  # points in a row; more would overlap
 
 
 @dataclass(frozen=True)
 class Picture:
     """A diagram.
 
-    name: of its files. draw: makes it. alt: its content in words. table: its data, with a header.
+    name: of its files. draw: draws it. alt: alternative text. table: its data, with a header.
     """
 
     name: str
@@ -182,18 +182,18 @@ def arcs(people: Sequence[Arc], duration: float) -> str:
 
 
 def _together(count: int) -> int:
-    """How many utterances one point shows."""
+    """Return the number of utterances that one point shows."""
     return -(-count // MAX_POINTS)
 
 
 def _smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n,) -> means of consecutive values, at most `MAX_POINTS` of them."""
+    """Return the means of groups of consecutive values (n,), at most `MAX_POINTS` of them."""
     parts = np.split(values, range(many := _together(len(values)), len(values), many or 1))
     return np.array([part.mean() for part in parts if len(part)])
 
 
 def score_pictures(systems: Sequence[SystemScores]) -> list[Picture]:
-    """Return the diagrams of the scores, with all systems in each; none of what is empty."""
+    """Return the diagrams of the scores, with all systems in each, without empty ones."""
     systems = [
         replace(each, system=clean(each.system), labels=tuple(map(clean, each.labels)))
         for each in systems
@@ -244,7 +244,7 @@ def _lines(
     caption: str,
     **axes: Any,
 ) -> Picture:
-    """A diagram with a line for each system."""
+    """Return a diagram with a line for each system."""
 
     def draw() -> Figure:
         figure = Figure((4.5, 3.6), layout="constrained")

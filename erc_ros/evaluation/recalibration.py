@@ -1,7 +1,7 @@
-"""`erc recalibrate`: fit a model package to a place with a few labeled utterances.
+"""`erc recalibrate`: calibrate a model package for a site with a few labeled utterances.
 
 Only the sharpness and one offset per label are fitted (`inference.manifest.Calibration`): the model
-itself stays. The gain is measured by cross-validation, and without one nothing is written.
+is unchanged. The gain is measured by cross-validation; without a gain, nothing is written.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from erc_ros.resources import model_folder
 from erc_ros.values.errors import ErcValueError
 from erc_ros.values.files import write_whole
 
-LEAST = 20  # labeled utterances
+MIN_UTTERANCES = 20  # labeled
 FOLDS = 10
-STEPS = 50  # of Newton's method; it ends after a few
+STEPS = 50  # maximum of Newton's method, which converges after a few
 RESAMPLES = 2000
-# A prior that keeps what was: so much as a Gaussian with this inverse variance.
+# Inverse variances of the Gaussian priors around the original offsets (0) and sharpness (1).
 KEEP_OFFSETS, KEEP_SHARPNESS = 4.0, 15.0  # python -m benchmarks.recalibration
-LEAST_TOTAL = 3.0  # of the gain: the utterances are e^3 = 20 times as likely
+MIN_TOTAL = 3.0  # gain in log likelihood: the utterances are e^3 = 20 times as probable
 COLUMN = "reference"
 
 
 class RecalibrationError(ErcValueError):
-    """The utterances cannot be used, or nothing is gained."""
+    """The utterances cannot be used, or there is no gain."""
 
 
 @dataclass(frozen=True, eq=False)
 class LabeledUtterances:
-    """probabilities: (N, C), of the package as it is. labels: (N,), indices of the reference."""
+    """probabilities: (N, C), of the original package. labels: (N,), reference indices."""
 
     probabilities: NDArray[np.float64]
     labels: NDArray[np.int64]
@@ -49,7 +49,7 @@ class LabeledUtterances:
 
 @dataclass(frozen=True, eq=False)
 class Gain:
-    """What held-out utterances gain. before, after: mean logarithm of the loss, accuracy, ECE.
+    """The gain on held-out utterances. before, after: mean log loss, accuracy, ECE.
 
     low: lower end of the 99 % interval of the gain in log loss, over utterances. total: the sum.
     """
@@ -61,19 +61,19 @@ class Gain:
 
     @property
     def is_real(self) -> bool:
-        """Whether the interval is above zero, and the sum is more than chance gives."""
-        return self.low > 0 and self.total >= LEAST_TOTAL
+        """Whether the interval is above zero, and the sum is at least `MIN_TOTAL`."""
+        return self.low > 0 and self.total >= MIN_TOTAL
 
 
 def fit(utterances: LabeledUtterances) -> tuple[float, NDArray[np.float64]]:
-    """Return sharpness and offsets (C,) of the most probable reference, near 1 and 0."""
+    """Return the maximum a posteriori sharpness and offsets (C,); the priors are 1 and 0."""
     logarithms = np.log(np.maximum(utterances.probabilities, 1e-12))
     count, size = logarithms.shape
     truth = np.eye(size)[utterances.labels]
     start = np.concatenate(([1.0], np.zeros(size)))
     keep = np.concatenate(([KEEP_SHARPNESS], np.full(size, KEEP_OFFSETS)))
     values = start.copy()
-    # (N, C, C + 1): how each logit depends on sharpness and offsets
+    # (N, C, C + 1): derivative of each logit by sharpness and offsets
     slopes = np.concatenate(
         (logarithms[:, :, None], np.broadcast_to(np.eye(size), (count, size, size))), axis=2
     )
@@ -122,7 +122,7 @@ def _figures(
 
 
 def read_labeled(files: Sequence[Path], bundle: Bundle) -> LabeledUtterances:
-    """Read `estimates.csv` of `erc replay` with a column `reference`, where it is filled in.
+    """Read the rows of `estimates.csv` of `erc replay` that have a value in column `reference`.
 
     Raises:
         RecalibrationError: a file without the columns, an unknown label, or too few utterances.
@@ -154,14 +154,14 @@ def read_labeled(files: Sequence[Path], bundle: Bundle) -> LabeledUtterances:
                     values = [float("nan")]
                 if not np.all(np.isfinite(values)) or not 0.9 < sum(values) < 1.1:
                     raise RecalibrationError(
-                        f"{file}:{reader.line_num}: the probabilities are no numbers with sum 1"
+                        f"{file}:{reader.line_num}: the probabilities must be numbers with sum 1"
                     )
                 rows.append(values)
                 labels.append(bundle.labels.index(label))
-    if len(labels) < LEAST or len(set(labels)) < 2:
+    if len(labels) < MIN_UTTERANCES or len(set(labels)) < 2:
         raise RecalibrationError(
             f"{len(labels)} utterances with {len(set(labels))} different labels in the column "
-            f"{COLUMN}; at least {LEAST} with two are needed"
+            f"{COLUMN}; at least {MIN_UTTERANCES} with two are needed"
         )
     return LabeledUtterances(np.array(rows), np.array(labels, np.int64))
 
@@ -186,10 +186,10 @@ def write_recalibrated(
 
 
 def main(argv: Sequence[str]) -> int:
-    """Fit, report the gain, and write a package where there is one.
+    """Fit, report the gain, and write a package if there is a gain.
 
     Returns:
-        0: written. 1: refused, because held-out utterances gain nothing.
+        0: written. 1: refused, because there is no gain on held-out utterances.
 
     Raises:
         RecalibrationError, FileNotFoundError, FileExistsError, BundleError: see above.
@@ -197,8 +197,8 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="erc recalibrate",
         description="Fit the confidence of a model package to a place, with at least "
-        f"{LEAST} labeled utterances: a sharpness and an offset per label. The gain is measured by "
-        "cross-validation; without one nothing is written.",
+        f"{MIN_UTTERANCES} labeled utterances: a sharpness and an offset per label. The gain is "
+        "measured by cross-validation; without a gain, nothing is written.",
     )
     parser.add_argument("bundle", help="folder, or a name in models/")
     parser.add_argument(
@@ -216,7 +216,7 @@ def main(argv: Sequence[str]) -> int:
         raise RecalibrationError(f"{bundle.folder} is recalibrated: start from the original")
     utterances = read_labeled(options.labeled, bundle)
     gain = cross_validated(utterances)
-    print(f"{len(utterances.labels)} utterances, each estimated with values that others gave:")
+    print(f"{len(utterances.labels)} utterances, cross-validated:")
     for name, before, after in zip(
         ("log loss", "accuracy", "calibration error"), gain.before, gain.after, strict=True
     ):

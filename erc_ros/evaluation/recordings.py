@@ -1,4 +1,4 @@
-"""Which recordings are meant, and which annotations belong to which of them."""
+"""Find recordings, and assign annotations to them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STORAGE = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
 
 
 def find_bags(paths: Sequence[Path]) -> dict[str, Path]:
-    """Name -> recording, in the order of the paths, of a folder in the order of names.
+    """Return name -> recording, in the order of the paths; those of a folder sorted by name.
 
     A path is a recording (a folder with metadata.yaml, or a storage file), or a folder of them.
     Recordings of one name are distinguished by their folders' names.
@@ -44,7 +44,7 @@ def find_bags(paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def _recordings_in(folder: Path) -> list[Path]:
-    """The recordings of a folder; files that a session lists are recordings of the session."""
+    """Return the recordings of a folder; files that a session lists belong to the session."""
     recordings = [each for each in sorted(folder.iterdir()) if _is_bag(each)]
     sessions = [each for each in recordings if is_session(each)]
     parts = {file.resolve() for each in sessions for file in recording_files(each)[1:]}
@@ -70,10 +70,10 @@ def _name(path: Path) -> str:
 def assign_truth(
     names: Sequence[str], files: Sequence[Path]
 ) -> tuple[dict[str, tuple[Path, ...]], tuple[Path, ...]]:
-    """(recording -> its own files, files of several recordings).
+    """Return recording -> its own files, and the files that cover several recordings.
 
-    Of one recording they all are. Of several, NAME.anything belongs to the recording NAME; other
-    files must name the recordings inside. A folder stands for the annotations in it.
+    A single recording has all files. Of several, the recording NAME has NAME.anything; other
+    files must contain names of recordings. A folder is replaced by the annotations in it.
 
     Raises:
         TruthError: a folder without annotations, or a file that belongs to none of the recordings.
@@ -105,7 +105,7 @@ def assign_truth(
 
 
 def _check_shared(path: Path, names: Sequence[str]) -> None:
-    """A file that is not named after a recording must name one inside."""
+    """Check that a file that is not named after a recording contains the name of one."""
     told = {mark.recording for mark in read(path)} - {""}
     if told & set(names):
         return

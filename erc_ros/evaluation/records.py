@@ -70,7 +70,7 @@ class TierReading:
 class Truth:
     """The annotation of one recording, sorted by (start, end, speaker).
 
-    unmapped: annotated emotion -> how many segments carry it without being evaluated for it.
+    unmapped: annotated emotion -> number of segments that are not scored because of it.
     repaired: what was repaired while reading ("annotations past the end, cut") -> how often.
     files: names of the files it was read from.
     readings: how each of their tiers was read. notices: sentences for the user.
@@ -174,9 +174,9 @@ class Recording:
 class Figure:
     """A number with its 95 % bootstrap interval.
 
-    low, high: None where there is too little to resample. n: what it was taken over (utterances,
-        words or seconds: see docs/reference/scores.md). interval: what was resampled, "" if
-        nothing was ("conversations", or "blocks of 30 s" of few conversations).
+    low, high: None where there is too little to resample. n: sample size (utterances, words or
+        seconds: see docs/reference/scores.md). interval: the resampled units ("conversations", or
+        "blocks of 30 s" of few conversations), "" without an interval.
     value: None where it is undefined (no such annotation).
     """
 

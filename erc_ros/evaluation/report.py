@@ -28,7 +28,7 @@ from erc_ros.replay.provenance import lines
 from erc_ros.values.files import write_whole
 
 REPORT = "report.html"
-BESIDE = "report_media"  # folder next to the report, for media that are too large for it
+MEDIA_FOLDER = "report_media"  # folder next to the report, for media that are too large for it
 PAGE = 200  # rows that the table shows at first
 
 
@@ -103,7 +103,7 @@ def write_report(
         emotions=list(emotions.values()),
         made_with=[(clean(name), clean(value)) for name, value in lines(made_with or {})],
         page_rows=PAGE,
-        data={"beside": BESIDE, "page": PAGE, "recordings": [page["data"] for page in pages]},
+        data={"beside": MEDIA_FOLDER, "page": PAGE, "recordings": [page["data"] for page in pages]},
         media=inline,
         with_text=with_text,
         with_media=with_media,
@@ -111,7 +111,7 @@ def write_report(
         script=Markup(script),
         script_hash=Markup(f"'sha256-{_sha256(script)}'"),
     )
-    _write_beside(folder / BESIDE, beside)
+    _write_beside(folder / MEDIA_FOLDER, beside)
     write_whole(folder / REPORT, page.encode())
     return folder / REPORT
 

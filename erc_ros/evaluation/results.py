@@ -117,7 +117,7 @@ def headline(
 
 
 def notices(recording: Recording) -> list[str]:
-    """What a reader should know before reading the scores."""
+    """Return the notices for readers of the scores."""
     truth = recording.truth
     inputs = [text for text in (NO_TEXT, NO_AUDIO, LEFT_OUT) if text in recording.warnings]
     if not recording.error and not recording.predictions:
@@ -126,7 +126,7 @@ def notices(recording: Recording) -> list[str]:
 
 
 def reading_in_words(reading: TierReading) -> str:
-    """Such as "words and emotions of Anna"."""
+    """Return a description such as "words and emotions of Anna"."""
     if reading.excluded:
         return f"excluded: {reading.excluded}"
     names = {"speech": "turns", "text": "words", "emotion": "emotions"}
@@ -153,7 +153,7 @@ def _figures(
 
 
 def _plain(value: Any) -> Any:
-    """Of what JSON has: no tuples, mappings or NaN."""
+    """Convert a value to JSON types: lists, dictionaries, and None for NaN."""
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""A recording through the pipeline, as on the robot; all of evaluation that uses `replay`."""
+"""Process a recording with the pipeline, as on the robot, through `erc_ros.replay`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Progress = Callable[[float], None]
 """Receives the share of a recording that is done, 0..1."""
 
 REPORTED_EVERY = 256  # messages
-FRAME = SAMPLE_RATE // 50  # of which the level is measured
+FRAME = SAMPLE_RATE // 50  # samples of one level measurement
 LEFT_OUT = "recording_allowed is false: words, audio and faces of utterances are excluded"
 QUIET = 10  # per cent of the frames of an utterance that count as its noise
 
@@ -77,27 +77,27 @@ class TimeRange:
 
     @classmethod
     def of_seconds(cls, start: float, end: float | None) -> TimeRange:
-        """The part from `start` to `end` (s), as on the command line.
+        """Return the part from `start` to `end` (s), as on the command line.
 
         Raises:
-            ValueError: a time that is no number.
+            ValueError: a time is not a finite number.
         """
         return cls(time_of(start), None if end is None else time_of(end))
 
 
 def time_of(value: float) -> int:
-    """Seconds of the command line in ns.
+    """Convert seconds of the command line to ns.
 
     Raises:
         ValueError: not a finite number.
     """
     if not math.isfinite(value):
-        raise ValueError(f"{value} is no time in seconds")
+        raise ValueError(f"{value} is not a finite number of seconds")
     return seconds(value)
 
 
 def parse_time(option: str, text: str) -> int:
-    """Seconds, as they are written on the command line, in ns.
+    """Convert a command-line option in seconds to ns.
 
     Raises:
         ValueError: not a finite number; the message names the option.
@@ -165,7 +165,7 @@ def answer(
             prediction = replace(prediction, text="", audio=None, face=None)
             warnings[LEFT_OUT] += 1
         predictions.append(prediction)
-    del warnings[TEXTS_LEFT_OUT]  # a part of the same
+    del warnings[TEXTS_LEFT_OUT]  # included in LEFT_OUT
     return SystemAnswers(
         labels,
         tuple(predictions),
@@ -213,7 +213,7 @@ class _PartOfRecording:
         self.span = recording.span
         self.is_empty = True
         self._recording, self._part, self._progress = recording, part, progress
-        self._robot: list[tuple[int, bool]] = []  # ns since the origin; begins or ends to speak
+        self._robot: list[tuple[int, bool]] = []  # ns since the origin; whether speech starts
 
     def robot(self) -> tuple[tuple[int, int], ...]:
         """(start, end) of the robot's speech, ns since the origin."""
@@ -264,7 +264,7 @@ class _Utterances:
 
 
 def _png(utterance: Utterance) -> bytes | None:
-    """The middle face."""
+    """Return the middle face crop."""
     if not utterance.faces:
         return None
     done, data = cv2.imencode(".png", utterance.faces[len(utterance.faces) // 2].pixels)
@@ -307,10 +307,10 @@ def _prediction(
 
 
 def signal_to_noise(audio: NDArray[np.int16]) -> float | None:
-    """dB of speech above noise, estimated from the utterance alone; None: too short or silent.
+    """Estimate the signal-to-noise ratio (dB, 0 to 60); None: too short or silent.
 
-    Its quietest frames (20 ms), between words, are noise; the mean of all of them is speech and
-    noise. From 0 to 60.
+    The quietest frames (20 ms), between words, give the noise; the mean over all frames gives
+    speech plus noise.
     """
     frames = audio[: len(audio) // FRAME * FRAME].reshape(-1, FRAME).astype(np.float64)
     if len(frames) < 10:

@@ -45,9 +45,9 @@ CURVE = 200  # points of the risk-coverage curve at most
 Drawn = NDArray[np.float64]
 """(R + 1,): a figure, then its value for each bootstrap sample; NaN where it is undefined."""
 Unit = Sequence[ScoredConversation]
-"""What is drawn together."""
+"""The conversations that are resampled together."""
 Grouping = Callable[[ScoredConversation], Sequence[str]]
-"""The name of the group of each answered utterance."""
+"""Returns the group of each scored utterance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Measure:
 
     Attributes:
         sums: name of the sums. of: sums (R + 1, ...) -> figure (R + 1,).
-        n: sums (...) -> the number of utterances, words or seconds that the figure is taken over.
+        n: sums (...) -> sample size: the number of utterances, words or seconds.
     """
 
     name: str
@@ -72,7 +72,7 @@ def _ratio(part: Any, whole: Any) -> Drawn:
 
 
 def _share(name: str, sums: str, part: int | slice, whole: int) -> Measure:
-    """The ratio of two entries of a row of sums."""
+    """Return a measure that is the ratio of two entries of a row of sums."""
 
     def of(values: Sums) -> Drawn:
         chosen = values[:, part]
@@ -103,7 +103,7 @@ def _calibration_error(bins: Sums) -> Drawn:
 
 
 def _defined(of: Callable[[Sums], Drawn]) -> Callable[[Sums], Drawn]:
-    """NaN for samples without any utterance."""
+    """Wrap `of`: NaN for samples without any utterance."""
 
     def checked(counts: Sums) -> Drawn:
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -207,7 +207,7 @@ def system_scores(
     }
     for kind, names_of in (kinds or {}).items():
         groups[kind] = _grouped(conversations, labels, names_of)
-        groups[kind].pop("", None)  # of people who are not participants
+        groups[kind].pop("", None)  # people who are not participants
     return SystemScores(
         name,
         labels,
@@ -239,8 +239,8 @@ def compare(
 ) -> tuple[Comparison, ...]:
     """Return a minus b of every figure that both have.
 
-    The unit is a conversation if both systems separated the same number in each recording, else a
-    recording; blocks where there are few.
+    The unit is a conversation if both systems have the same number of conversations in each
+    recording, else a recording; blocks if there are few units.
     """
     recordings = [_recordings(conversations) for _, conversations in (of_a, of_b)]
     names = [name for name in recordings[0] if name in recordings[1]]
@@ -300,7 +300,7 @@ def _figures(
 
 
 def _blocks(units: Sequence[Unit]) -> dict[tuple[str, int], list[ScoredConversation]]:
-    """(recording, number of the block) -> its parts."""
+    """Return (recording, number of the block) -> its parts."""
     blocks: dict[tuple[str, int], list[ScoredConversation]] = defaultdict(list)
     for conversation in (each for unit in units for each in unit):
         for number, block in conversation.blocks.items():
@@ -328,10 +328,10 @@ def _drawn(
     labels: Sequence[str],
     metrics: Sequence[Metric] = (),
 ) -> dict[str, tuple[Drawn, float]]:
-    """Each figure of the units, with bootstrap samples, and what it is taken over.
+    """Return each figure of the units with its bootstrap samples and its sample size.
 
     Args:
-        blocks: what is resampled if there are too few units.
+        blocks: resampled instead if there are too few units.
     """
     values = _values(units, np.ones((1, len(units))), labels, metrics)
     is_enough = len(units) >= MIN_CONVERSATIONS
@@ -349,7 +349,7 @@ def _drawn(
 def _values(
     units: Sequence[Unit], weights: Drawn, labels: Sequence[str], metrics: Sequence[Metric]
 ) -> dict[str, tuple[Drawn, float]]:
-    """Figure -> (its values for each row of `weights` (R, units), what it is taken over)."""
+    """Return figure -> (values for each row of `weights` (R, units), sample size)."""
     if not units:
         return {}
     totals = [_total(each) for each in units]
@@ -394,14 +394,14 @@ def _total(conversations: Iterable[ScoredConversation]) -> dict[str, Sums]:
 
 
 def _weighted(weights: Drawn, sums: Sequence[Sums | None]) -> Sums:
-    """(R, units), sums of each unit -> (R, ...)."""
+    """Return the weighted sums (R, ...) of the units for weights (R, units)."""
     shape = next(each.shape for each in sums if each is not None)
     stacked = np.stack([np.zeros(shape) if each is None else each for each in sums])
     return np.tensordot(weights, stacked, axes=1)
 
 
 def _of_answers(units: Sequence[Unit], weights: Drawn) -> dict[str, tuple[Drawn, float]]:
-    """Figures that need every prediction: the area under risk and coverage, and latency."""
+    """Compute figures that need every prediction: area under risk and coverage, latency."""
     values: dict[str, tuple[Drawn, float]] = {}
     confidence, correct, of = _answers(units)
     if len(correct):
@@ -419,7 +419,7 @@ def _of_answers(units: Sequence[Unit], weights: Drawn) -> dict[str, tuple[Drawn,
 
 
 def _answers(units: Sequence[Unit]) -> tuple[Drawn, NDArray[np.bool_], NDArray[np.int64]]:
-    """(confidence, correct, unit) of every prediction for a segment with an emotion."""
+    """Return (confidence, correct, unit) of every prediction for a segment with an emotion."""
     parts = [(number, c.answered) for number, unit in enumerate(units) for c in unit]
     parts = [(number, answered) for number, answered in parts if len(answered.truth)]
     if not parts:
@@ -432,7 +432,7 @@ def _answers(units: Sequence[Unit]) -> tuple[Drawn, NDArray[np.bool_], NDArray[n
 
 
 def _quantile(ordered: Drawn, weights: Drawn, share: float) -> float:
-    """The value that at least `share` of the weight does not exceed."""
+    """Return the weighted quantile: at least `share` of the weight does not exceed it."""
     heap = np.cumsum(weights)
     if heap[-1] == 0:
         return float("nan")
@@ -447,19 +447,19 @@ def _grouped(
     labels: Sequence[str],
     names_of: Grouping,
 ) -> dict[str, dict[str, Figure]]:
-    """Figures of the predictions of each group, by its name."""
+    """Return group -> figures of its predictions."""
     groups = {}
     for name in sorted({name for c in conversations for name in names_of(c)}):
         chosen = [part for c in conversations if (part := _only(c, name, names_of)) is not None]
         groups[name] = _figures(chosen, labels)
-        groups[name].pop("area_under_risk_coverage", None)  # of the whole conversation
+        groups[name].pop("area_under_risk_coverage", None)  # defined for whole conversations only
     return groups
 
 
 def _only(
     conversation: ScoredConversation, name: str, names_of: Grouping
 ) -> ScoredConversation | None:
-    """The part of a conversation that is of a group."""
+    """Return the part of a conversation that belongs to a group."""
     mask = np.array([each == name for each in names_of(conversation)], bool)
     if not mask.any():
         return None

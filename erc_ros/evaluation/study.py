@@ -28,7 +28,7 @@ from erc_ros.values.nanoseconds import NS
 REQUIRED = ("recording", "participant")
 FIELDS = ("participant", "session", "condition", "order")
 MEASURES = ("accuracy", "valence", "arousal")
-MIN_PARTICIPANTS = 6  # below, the signed-rank test cannot reach p = 0.05
+MIN_PARTICIPANTS = 6  # with fewer, the signed-rank test cannot reach p = 0.05
 RESAMPLES = 1000
 
 Row = dict[str, Any]
@@ -37,7 +37,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """(recording, annotated speaker) -> `FIELDS`; speaker "": all others of the recording."""
+    """(recording, annotated speaker) -> `FIELDS`; "" is every other speaker of a recording."""
 
     rows: Mapping[tuple[str, str], Mapping[str, str]]
 
@@ -47,7 +47,7 @@ class Study:
         return row or dict.fromkeys(FIELDS, "")
 
     def groups(self) -> dict[str, Callable[[ScoredConversation], list[str]]]:
-        """Return name of a grouping -> the group of each scored utterance, "" for none."""
+        """Return grouping -> function that gives each scored utterance's group ("": no group)."""
 
         def grouping(field: str) -> Callable[[ScoredConversation], list[str]]:
             return lambda c: [self.of(c.recording, who)[field] for who in c.answered.speaker]
@@ -66,7 +66,7 @@ def read_study(path: Path, recordings: Sequence[str]) -> tuple[Study, list[str]]
     (the annotated speaker who is the participant; all speakers without it).
 
     Returns:
-        the study; names of recordings that it does not have.
+        the study, and the names of recordings that are not in the file.
 
     Raises:
         TruthError: a column, a name or a recording is missing, or a line contradicts another.
@@ -94,7 +94,7 @@ def read_study(path: Path, recordings: Sequence[str]) -> tuple[Study, list[str]]
             raise TruthError(f"{place}: no participant; remove lines of other people")
         where = recording, fields.get("speaker", "")
         if where in rows:
-            raise TruthError(f"{place}: {' '.join(where).strip()} has a line already")
+            raise TruthError(f"{place}: {' '.join(where).strip()} has more than one line")
         rows[where] = {name: fields.get(name, "") for name in FIELDS}
     named = {recording for recording, _ in rows}
     return Study(rows), [name for name in recordings if name not in named]

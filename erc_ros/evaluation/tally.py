@@ -1,4 +1,4 @@
-"""A recording's conversations as sums from which every figure follows.
+"""Sums over a recording's conversations from which every figure is computed.
 
 The sums of several conversations add up, so that figures of many recordings need no recording in
 memory, and a bootstrap sample is a weighted sum.
@@ -161,7 +161,7 @@ def _check(recording: Recording) -> None:
 
 
 def _ends(predictions: Sequence[Prediction]) -> dict[str, tuple[int, int]]:
-    """Conversation -> its first start and last end, in the order of time."""
+    """Return conversation -> its first start and last end, sorted by time."""
     ends: dict[str, tuple[int, int]] = {}
     for each in sorted(predictions, key=lambda p: p.start):
         first, last = ends.get(each.conversation_id, (each.start, each.end))
@@ -223,7 +223,7 @@ def _pairs(
 def _part(
     recording: Recording, predictions: Sequence[Prediction], matches: Sequence[AnswerMatch]
 ) -> ScoredConversation:
-    """Everything that is counted by utterance."""
+    """Return the sums that are counted per utterance."""
     pairs = _pairs(recording, matches)
     answered = _answered(recording, pairs)
     sums = answered.sums()
@@ -304,7 +304,7 @@ def _timelines(
     predictions: Sequence[Prediction],
     windows: Sequence[tuple[int, int]],
 ) -> list[dict[str, Sums]]:
-    """DER, EDER, TEER and sTEER of each window, from the first to the last annotated moment.
+    """Compute DER, EDER, TEER and sTEER of each window, from first to last annotated time.
 
     Segments without a known emotion are excluded from EDER, TEER and sTEER. There is neither DER
     nor sTEER if a segment has no speaker.
@@ -362,7 +362,7 @@ def _timelines(
 
 
 def _near(spans: Sequence[Span], window: tuple[int, int]) -> list[Span]:
-    """The spans that have a part in the window; the collar of others may reach into it."""
+    """Return the spans that are in the window or whose collar may reach into it."""
     first, last = window[0] - COLLAR, window[1] + COLLAR
     return [span for span in spans if span.start <= last and span.end >= first]
 
@@ -397,7 +397,7 @@ def _words(
     predictions: Sequence[Prediction],
     pairs: Sequence[tuple[Segment, Prediction]],
 ) -> dict[str, Sums]:
-    """cpWER and tcpWER where words are annotated and every segment has a speaker.
+    """Compute cpWER and tcpWER where words are annotated and every segment has a speaker.
 
     Utterances that match a segment without annotated words are excluded.
     """

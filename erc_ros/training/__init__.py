@@ -1,1 +1,1 @@
-"""Everything that needs torch. Needs the extra `[train]`; nothing else in `erc_ros` imports it."""
+"""Training: everything that imports torch (extra `[train]`). Other packages do not import it."""

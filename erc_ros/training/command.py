@@ -12,7 +12,7 @@ from pathlib import Path
 from erc_ros.training.engine.history import record
 from erc_ros.training.engine.recipe import RecipeError, keep, read_recipe
 
-# kind -> "module:function" that takes a Recipe; imported on use, as each needs other libraries.
+# kind -> "module:function" that takes a Recipe; imported on use, as their libraries differ.
 KINDS = {
     "text": "erc_ros.training.encoders.text.train:train",
     "voice": "erc_ros.training.encoders.audio.voice_train:train",
@@ -40,11 +40,11 @@ LEAVING_OUT = ("text", "voice")
 
 
 def launched_processes(environment: MutableMapping[str, str]) -> int:
-    """How many processes torchrun or accelerate launch started, in the first of them; 0 elsewhere.
+    """Return the number of processes of torchrun or accelerate in the first one; 0 in the others.
 
-    Only training runs in several processes, and the first starts those (`trainer.processes`), so
-    the others have nothing to do. Removes the launcher's variables, which would be taken for
-    those of the training's own processes.
+    Only the training itself runs in several processes, which the first one starts
+    (`trainer.processes`); the launcher's other processes exit. Removes the launcher's environment
+    variables, so that they are not mistaken for those of the training's processes.
 
     Raises:
         RecipeError: they are on several machines.
@@ -64,7 +64,7 @@ def launched_processes(environment: MutableMapping[str, str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train. Returns the exit status: 0, or 2 when the recipe or the data is not usable."""
+    """Train; return 0, or 2 if the recipe or the data cannot be used."""
     parser = argparse.ArgumentParser(prog="erc train", description=__doc__)
     parser.add_argument(
         "recipe", type=Path, help="YAML file, or a recipe of the package such as systems/magtkd"

@@ -1,4 +1,4 @@
-"""A model's exponential moving average, and learning from it: DDVLM's self-distillation (3.4)."""
+"""Exponential moving average (EMA) of a model, and DDVLM's self-distillation from it (3.4)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from erc_ros.training.losses import softened_kl
 
 
 class Ema:
-    """theta_teacher <- decay * theta_teacher + (1 - decay) * theta_student.
+    """Moving average: theta_teacher <- decay * theta_teacher + (1 - decay) * theta_student.
 
     `update` is called after every optimizer step.
 
@@ -29,10 +29,10 @@ class Ema:
 
     @torch.no_grad()
     def update(self, student: nn.Module) -> None:
-        """Follow the student, also to its device. Whole numbers (counters) are copied.
+        """Update the average, also its device. Integers (counters) are copied.
 
         Raises:
-            ValueError: the student has other weights than the one that this began with.
+            ValueError: the weights' names differ from those of the initial student.
         """
         its = _tensors(student)
         mine = _tensors(self.model.to(next(iter(its.values())).device))
@@ -47,20 +47,20 @@ class Ema:
 
 @dataclass(frozen=True, slots=True)
 class SelfDistillationConfig:
-    """How `EmaDistillation` teaches; the defaults are DDVLM's (its table 2)."""
+    """Settings of `EmaDistillation`; the defaults are DDVLM's (table 2)."""
 
     decay: float = 0.99
     weight: float = 0.3
-    """Of the moving average's answers; the labels have the rest."""
+    """Weight of the moving average's predictions; the labels have 1 - weight."""
     temperature: float = 2.0
     warm_epochs: float = 1.0
-    """In which the labels teach alone."""
+    """Epochs with the labels only."""
 
 
 class EmaDistillation:
-    """The student's own moving average as its teacher (DDVLM, section 3.4).
+    """Self-distillation with the student's moving average as teacher (DDVLM, section 3.4).
 
-    For the first `warm_epochs` the loss is the hard one alone; then
+    For the first `warm_epochs` the loss is `hard`; then
     (1 - weight) * hard + weight * tau^2 KL(teacher || student). The defaults are the paper's.
 
         distilled = EmaDistillation(model)
@@ -91,15 +91,15 @@ class EmaDistillation:
             raise ValueError(f"warm_epochs is {warm_epochs}, must not be negative")
         self.ema = Ema(model, decay)
         self.weight, self.temperature, self.warm_epochs = weight, temperature, warm_epochs
-        self._epochs = 0.0  # since the training began, such as 1.25
+        self._epochs = 0.0  # since the start of the training, such as 1.25
 
     def __call__(self, hard: Tensor, student: Tensor, ask: Callable[[Any], Tensor]) -> Tensor:
-        """The loss of a batch.
+        """Return the loss of a batch.
 
         Args:
-            hard: scalar, what the labels alone would give.
+            hard: scalar, the cross-entropy with the labels.
             student: its logits (N, C).
-            ask: teacher -> its logits (N, C) of the same batch; not called before it teaches.
+            ask: teacher -> its logits (N, C) of the same batch; not called in `warm_epochs`.
         """
         if self._epochs < self.warm_epochs:
             return hard
@@ -114,15 +114,15 @@ class EmaDistillation:
         self._epochs = epochs
 
     def state_dict(self) -> dict[str, Any]:
-        """What an interrupted training needs to go on."""
+        """Return the state for a checkpoint."""
         return {"teacher": self.ema.model.state_dict(), "epochs": self._epochs}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a `state_dict`."""
+        """Restore the state of a checkpoint."""
         self.ema.model.load_state_dict(state["teacher"])
         self._epochs = float(state["epochs"])
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Weights and buffers by name; one that has two names is there once, or it would move twice."""
+    """Return weights and buffers by name; shared ones once, or they would be updated twice."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}

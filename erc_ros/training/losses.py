@@ -1,7 +1,7 @@
 """The losses of the four papers. N samples, C labels, d width; means over the batch.
 
-Logits of conversations (B, U, C) come flattened to the valid utterances (N, C), so that padding is
-nowhere. The teacher's side gets no gradient. Every function returns a scalar.
+Logits of conversations (B, U, C) are flattened to the valid utterances (N, C), without padding.
+There is no gradient for the teacher. Every function returns a scalar.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from erc_ros.training.heads.base import AUDIO, TEXT, VISUAL, Details
 
 
 def pearson_relation(student: Tensor, teacher: Tensor, tau: float) -> Tensor:
-    """1 - correlation of the softened predictions, over samples and over labels, times tau^2.
+    """Return tau^2 (1 - correlation) of the softened predictions, over samples and over labels.
 
-    MAGTKD eq. 6-9 (tau 2); DDVLM's response loss (tau 4). Logits (N, C) each. A row or a column
-    that is constant correlates with nothing.
+    MAGTKD eq. 6-9 (tau 2); DDVLM's response loss (tau 4). Logits (N, C) each. The correlation of a
+    constant row or column is 0.
     """
     s = (student / tau).softmax(dim=-1)  # (N, C); eq. 8
     t = (teacher.detach() / tau).softmax(dim=-1)  # (N, C); eq. 7
@@ -28,9 +28,9 @@ def pearson_relation(student: Tensor, teacher: Tensor, tau: float) -> Tensor:
 
 
 def _correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Pearson's, row by row: (N, K), (N, K) -> (N,)."""
+    """Return Pearson's correlation of each row: (N, K), (N, K) -> (N,)."""
     a, b = a - a.mean(dim=-1, keepdim=True), b - b.mean(dim=-1, keepdim=True)
-    # The root of the product of both, kept away from 0, where its gradient has no end.
+    # Clamped, as the gradient of the square root is infinite at 0.
     product = a.square().sum(dim=-1) * b.square().sum(dim=-1)
     return (a * b).sum(dim=-1) / product.clamp_min(1e-12).sqrt()
 
@@ -42,14 +42,14 @@ def similarity_kl(
     jensen_shannon: float = 0.0,
     normalized: bool = True,
 ) -> Tensor:
-    """KL from the similarities within the teacher to those of the student with the teacher.
+    """Return KL of teacher-teacher similarities and teacher-student similarities.
 
     MAGTKD eq. 10-12; DDVLM's feature loss with jensen_shannon 0.2. Embeddings (N, d) each.
     Row i: the similarity of sample i of the teacher to each sample.
 
     Args:
-        normalized: similarities are cosines, as in DDVLM's paper; False: dot products, as MAGTKD's
-            paper prints them.
+        normalized: similarities are cosines, as in DDVLM's paper; False: dot products, as printed
+            in MAGTKD's paper.
     """
     s, t = student, teacher.detach()  # (N, d)
     if normalized:
@@ -64,7 +64,7 @@ def similarity_kl(
 
 
 def softened_kl(student: Tensor, teacher: Tensor, tau: float = 1.0) -> Tensor:
-    """tau^2 KL(teacher || student) of the softened predictions; logits (N, C) each.
+    """Return tau^2 KL(teacher || student) of the softened predictions; logits (N, C) each.
 
     DDVLM's self-distillation (tau 2), SUMMER eq. 7 (tau 1), LPGNet eq. 21 (tau 1).
     """
@@ -73,14 +73,14 @@ def softened_kl(student: Tensor, teacher: Tensor, tau: float = 1.0) -> Tensor:
 
 
 def _kl(target: Tensor, source: Tensor) -> Tensor:
-    """KL(target || source) of log-probabilities (N, K), mean over N."""
+    """Return KL(target || source) of log-probabilities (N, K), mean over N."""
     return (target.exp() * (target - source)).sum(dim=-1).mean()
 
 
 def label_smoothing(logits: Tensor, labels: Tensor, epsilon: float = 0.1) -> Tensor:
-    """Cross-entropy against 1 - epsilon for the true label and epsilon / (C - 1) for each other.
+    """Return the cross-entropy with 1 - epsilon for the true label, epsilon / (C - 1) for others.
 
-    SUMMER eq. 9. (torch's own spreads epsilon over all C, the true one included.)
+    SUMMER eq. 9. (torch's label smoothing distributes epsilon over all C labels.)
     """
     logp = logits.log_softmax(dim=-1)  # (N, C)
     true = logp.gather(-1, labels[:, None])[:, 0]  # (N,)
@@ -89,12 +89,12 @@ def label_smoothing(logits: Tensor, labels: Tensor, epsilon: float = 0.1) -> Ten
 
 
 def cross_entropy_among(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy, also where only several labels are known of which one is right.
+    """Return the cross-entropy, also for utterances with several possible labels.
 
     Args:
         logits: (N, C).
-        target: (N, C) rows that are shares with sum 1, or 1 for each label that may be right: there
-            the loss is -log of their probabilities' sum.
+        target: (N, C) rows of probabilities with sum 1, or 1 for each possible label: then the loss
+            is -log of the sum of their probabilities.
     """
     likely = torch.log_softmax(logits, dim=-1)
     share = -(target * likely).sum(dim=-1)
@@ -110,12 +110,12 @@ def interactive(
     weights: tuple[float, float, float] = (0.4, 0.3, 0.3),
     align: Tensor | None = None,
 ) -> Tensor:
-    """SUMMER's whole loss, eq. 10: distillation, cross-entropy, label smoothing.
+    """Return SUMMER's loss, eq. 10: distillation, cross-entropy, label smoothing.
 
-    logits (N, C), labels (N,): the student's answers. through_teacher (M, C): its features through
-    the frozen teacher's classifier, one row for every modality of an utterance. teacher (M, C): the
-    teacher's answers to these utterances. M may be 0: nothing is distilled. align: the loss of
-    eq. 8 in its other reading; None: cross-entropy of the student's own classifier.
+    logits (N, C), labels (N,): the student's. through_teacher (M, C): logits of the frozen
+    teacher's classifier for the student's features, one row for every modality of an utterance.
+    teacher (M, C): the teacher's logits. M = 0: no distillation. align: the loss of eq. 8 with the
+    teacher's classifier; None: cross-entropy of the student's own classifier.
     """
     distilled, aligned, smooth = weights
     loss = aligned * (cross_entropy(logits, labels) if align is None else align)  # eq. 8
@@ -131,12 +131,12 @@ def self_distillation(
     labels: Tensor,
     weights: tuple[float, float, float] = (1.5, 1.0, 0.3),
 ) -> Tensor:
-    """LPGNet's whole loss, eq. 22: the task, and every modality's own classifier as a student.
+    """Return LPGNet's loss, eq. 22: the task, and every modality's own classifier as a student.
 
     Args:
         details: of a batch of conversations.
-        seen: (B, U, 3) bool; a modality that is missing teaches and learns nothing.
-        labels: (B, U), -100 where there is none.
+        seen: (B, U, 3) bool; missing modalities are excluded.
+        labels: (B, U), -100 without a label.
         weights: of the task, of the students' cross-entropy and of their KL (tau 1).
     """
     task, hard, soft = weights
@@ -161,22 +161,22 @@ def anchored_distillation(
     taus: tuple[float, float] = (2.0, 1.0),
     normalized: bool = True,
 ) -> Tensor:
-    """MAGTKD's whole loss of the second stage, eq. 25: the text branch teaches the other two.
+    """Return MAGTKD's loss of the second stage, eq. 25: the text branch teaches the other two.
 
     Args:
         details: of a batch of conversations; the text's own logits and features are the teacher's.
-        seen: (B, U, 3) bool; distilled is where the text and the student are both seen.
-        labels: (B, U), -100 where there is none.
-        alpha: of the audio's distillation.
-        beta: of the visual one's.
-        taus: of the predictions and of the similarities.
+        seen: (B, U, 3) bool; distillation uses utterances with both text and student.
+        labels: (B, U), -100 without a label.
+        alpha: weight of the audio's distillation.
+        beta: weight of the visual distillation.
+        taus: temperatures of the predictions and of the similarities.
         normalized: see `similarity_kl`.
     """
     known = labels >= 0  # (B, U)
     loss = cross_entropy(details.logits[known], labels[known])  # eq. 13
     for m, weight in ((AUDIO, alpha), (VISUAL, beta)):
         here = known & seen[..., TEXT] & seen[..., m]  # (B, U)
-        if weight and int(here.sum()) > 1:  # one sample has no relation to others
+        if weight and int(here.sum()) > 1:  # similarities need two samples
             loss = loss + weight * _from_text(
                 details, m, here, taus, normalized=normalized
             )  # eq. 24
@@ -191,16 +191,16 @@ def residual_distillation(
     hard: float = 0.7,
     cross_modal: tuple[float, float] = (1.0, 1.0),
 ) -> Tensor:
-    """DDVLM's losses at the level of the fusion: its sections 3.4 and 3.5 and the task, summed.
+    """Return the sum of DDVLM's fusion losses: sections 3.4 and 3.5 and the task.
 
     Args:
         details: of a batch of conversations.
-        teacher: the same of the moving average of the model; None: no self-distillation (yet).
-        seen: (B, U, 3) bool; a modality that is missing teaches and learns nothing.
-        labels: (B, U), -100 where there is none.
-        hard: share of the cross-entropy in the text's loss when there is a teacher (tau 2).
-        cross_modal: weights of the response (tau 4) and feature losses (tau 1, 0.2 JSD) by which
-            the text teaches the others.
+        teacher: outputs of the model's moving average; None: no self-distillation (yet).
+        seen: (B, U, 3) bool; missing modalities are excluded.
+        labels: (B, U), -100 without a label.
+        hard: share of the cross-entropy in the text's loss if there is a teacher (tau 2).
+        cross_modal: weights of the response (tau 4) and feature losses (tau 1, 0.2 JSD) from the
+            text to the other modalities.
     """
     known = labels >= 0  # (B, U)
     loss = cross_entropy(details.logits[known], labels[known])
@@ -229,7 +229,7 @@ def _from_text(
     weights: tuple[float, float] = (1.0, 1.0),
     normalized: bool = True,
 ) -> Tensor:
-    """What the text teaches modality m where `here` (B, U): predictions and similarities."""
+    """Return the distillation loss from text to modality m where `here` (B, U) is True."""
     student, teacher = (details.unimodal[..., k, :][here] for k in (m, TEXT))  # (N, C)
     response = pearson_relation(student, teacher, taus[0])
     student, teacher = (details.features[..., k, :][here] for k in (m, TEXT))  # (N, d)

@@ -1,4 +1,4 @@
-"""Writing model bundles (`erc_ros.inference.bundle` reads them), and what a text encoder reads."""
+"""Write manifests of model bundles, which `erc_ros.inference.bundle` reads, and prompts."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from erc_ros.inference.manifest import MANIFEST
 from erc_ros.networks.session import signature
 
 PROMPT = "prompt.json"
-"""Beside a trained text encoder: what `open_prompt` needs to know of it."""
+"""File next to a trained text encoder with the settings for `open_prompt`."""
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> Path:
-    """Write `bundle.yaml` into `folder`, with size and sha256 of every file that its parts name.
+    """Write `bundle.yaml` into `folder`, with size and sha256 of every file of its parts.
 
     Args:
-        folder: where the files already are.
+        folder: the folder that has the files.
         manifest: everything except `files`.
 
     Returns:
-        The manifest's path.
+        the manifest's path.
     """
     parts = [manifest[part] for part in ("text", "audio", "visual", "fusion") if part in manifest]
     files = {
@@ -42,34 +42,34 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> Path:
 
 
 def attention_shape(text: Path) -> tuple[int, int, int]:
-    """Layers, heads and the width of a head of a text encoder, as its input `past` says.
+    """Return layers, heads and width of a head of a text encoder, from its input `past`.
 
     Raises:
-        ValueError: it has no such input.
+        ValueError: it does not have this input.
     """
     inputs = signature(text).inputs
     if "past" not in inputs:
         raise ValueError(f"{text} has no input 'past': export it again with `erc train`")
     layers, _, _, heads, _, width = inputs["past"][1]
     if layers is None or heads is None or width is None:
-        raise ValueError(f"{text} leaves the size of its memory open: export it again")
+        raise ValueError(f"{text} does not declare the size of its cache: export it again")
     return layers, heads, width
 
 
 def write_prompt(folder: Path, prompt: TextPrompt) -> None:
-    """Say in `folder` how conversations are laid out for the text encoder there."""
+    """Write the layout of conversations for the text encoder in `folder`."""
     content = {"max_tokens": prompt.max_tokens, "question": prompt.has_question}
     (folder / PROMPT).write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
 def open_prompt(folder: Path, max_tokens: int = 0) -> TextPrompt:
-    """What lays out conversations for the text encoder of a training run.
+    """Return the prompt, which lays out conversations for the text encoder of a training run.
 
-    max_tokens: 0 as it was trained.
+    max_tokens: 0: as in training.
 
     Raises:
-        FileNotFoundError: no tokenizer there.
-        ValueError: a file that is not what it should be.
+        FileNotFoundError: the folder has no tokenizer.
+        ValueError: a file is invalid.
     """
     file = folder / PROMPT
     content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
@@ -81,7 +81,7 @@ def open_prompt(folder: Path, max_tokens: int = 0) -> TextPrompt:
 
 
 def _named(part: dict[str, Any]) -> Iterator[str]:
-    """The files that a part names, also that of its tokenizer."""
+    """Yield the files of a part, including its tokenizer."""
     for key, value in part.items():
         if isinstance(value, dict):
             yield from _named(value)
@@ -90,10 +90,10 @@ def _named(part: dict[str, Any]) -> Iterator[str]:
 
 
 def fix_output(file: Path, output: str, size: int) -> None:
-    """Write down that the last dimension of `output` is `size`; exporters often leave it open.
+    """Declare the size of the last dimension of `output`, which exporters often omit.
 
     Raises:
-        ValueError: the network has no such output, or says that it has another size.
+        ValueError: the network has no such output, or declares another size.
     """
     model = onnx.load(str(file))
     outputs = {port.name: port for port in model.graph.output}

@@ -1,4 +1,4 @@
-"""Networks of torch to ONNX, in the form that every runtime loads: opset 17, IR version 8."""
+"""Export torch networks to ONNX with opset 17 and IR version 8, which all runtimes support."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ def write_onnx(
 ) -> float:
     """Write `model` as `file` and compare ONNX Runtime with torch on all examples.
 
-    The model itself stays as it is: a copy in float32 and eval mode is written.
+    The model is not changed: a copy in float32 and eval mode is exported.
 
     Args:
         examples: inputs by name, in the order of `forward`, of different sizes; the first one is
             traced.
-        outputs: names of what `forward` returns.
-        axes: which may have any length: input or output -> axis -> its name.
+        outputs: names of the results of `forward`.
+        axes: axes of variable length: input or output -> axis -> its name.
 
     Returns:
-        The largest difference of the two; of numbers beyond 1 as a share of them.
+        the largest difference of the two; relative for numbers above 1.
 
     Raises:
-        ArithmeticError: it is more than the tolerance.
+        ArithmeticError: the difference is more than the tolerance.
     """
     model = copy.deepcopy(model).cpu().float().eval()
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     with warnings.catch_warnings():
-        # The exporter that traces is called legacy; it is the one that writes opset 17.
+        # The tracing exporter is called legacy, but only it writes opset 17.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             model,
@@ -68,7 +68,7 @@ def write_onnx(
     onnx.checker.check_model(written)
     onnx.save(written, str(file))
     network = Network(file)
-    read = {port.name for port in written.graph.input}  # a graph has no inputs that nothing reads
+    read = {port.name for port in written.graph.input}  # a graph lacks unused inputs
     difference = max(_difference(model, network, example, outputs, read) for example in examples)
     if not difference <= tolerance:
         raise ArithmeticError(f"{file}: differs from torch by {difference}")
@@ -88,12 +88,12 @@ def _difference(
 
 
 def _largest(computed: NDArray[Any], expected: NDArray[Any]) -> float:
-    """The largest difference; of numbers beyond 1 as a share of them."""
+    """Return the largest difference; relative for numbers above 1."""
     return float((np.abs(computed - expected) / np.maximum(1, np.abs(expected))).max())
 
 
 def export_fusion(head: FusionModel, file: Path) -> float:
-    """Write a fusion head; see `write_onnx`. An independent one also gives `modality_logits`."""
+    """Write a fusion model; see `write_onnx`. A late fusion also has output `modality_logits`."""
     examples = [_conversations(head, b, u) for b, u in ((2, 3), (1, 1), (3, 7))]
     outputs = ["logits", "weights"]
     model: nn.Module = head
@@ -104,7 +104,7 @@ def export_fusion(head: FusionModel, file: Path) -> float:
 
 
 class _WithModalities(nn.Module):
-    """A head with the logits of each modality as its third output."""
+    """A fusion model with the logits of each modality as its third output."""
 
     def __init__(self, head: FusionModel) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class _WithModalities(nn.Module):
         speakers: Tensor,
         valid: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """As `FusionModel.forward`, and (B, U, 3, C)."""
+        """Return the outputs of `FusionModel.forward`, and modality logits (B, U, 3, C)."""
         details = self._head.details(text, audio, visual, modalities, speakers, valid)
         return details.logits, details.weights, details.unimodal
 
@@ -162,7 +162,7 @@ def export_face(network: nn.Module, file: Path, size: int) -> float:
 
 
 def _conversations(head: FusionModel, b: int, u: int) -> dict[str, Tensor]:
-    """Random inputs of B conversations of U utterances, some modalities missing."""
+    """Return random inputs of B conversations of U utterances, some modalities missing."""
     rng = torch.Generator().manual_seed(u)
     inputs = {
         name: torch.randn(b, u, size, generator=rng)

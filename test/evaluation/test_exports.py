@@ -20,7 +20,7 @@ pytest.importorskip("defusedxml")
 from erc_ros.evaluation import truth as readers
 from erc_ros.evaluation.exports import FORMATS, elan, texts, write_bag, write_exports
 from erc_ros.evaluation.exports.bag import EMOTIONS, LAYOUT, SOUND
-from erc_ros.evaluation.exports.lines import Line, lines_of_answers, lines_of_truth
+from erc_ros.evaluation.exports.lines import Line, lines_of_predictions, lines_of_truth
 from erc_ros.evaluation.records import Recording, Segment, Truth
 from erc_ros.evaluation.truth.joining import join
 from erc_ros.replay.bag import Bag
@@ -449,7 +449,7 @@ def test_stamps_of_another_clock_do_not_fill_the_disk_with_silence(
     assert not (tmp_path / "a.wav").exists()
 
 
-@pytest.mark.parametrize("lines_of", [lines_of_truth, lines_of_answers])
+@pytest.mark.parametrize("lines_of", [lines_of_truth, lines_of_predictions])
 def test_lines_know_nothing_of_words_without_text(lines_of: Callable[..., list[Line]]) -> None:
     recorded = made_up.recording(3)
     given = recorded.truth if lines_of is lines_of_truth else recorded

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from erc_ros import plugins
 from erc_ros.evaluation.exports import bag, elan, film, textgrid, texts
-from erc_ros.evaluation.exports.lines import Line, lines_of_answers, lines_of_truth
+from erc_ros.evaluation.exports.lines import Line, lines_of_predictions, lines_of_truth
 from erc_ros.evaluation.records import Recording
 from erc_ros.values.files import whole_file
 
@@ -29,7 +29,7 @@ __all__ = [
 
 
 class Exporter(Protocol):
-    """Writes the utterances of a recording, with their emotions, as a file of another program.
+    """A writer of utterances and their emotions in the file format of another program.
 
     Contract:
 
@@ -61,7 +61,7 @@ def check_formats(formats: Sequence[str]) -> dict[str, Exporter]:
     """Return the exporters of other packages among these formats.
 
     Raises:
-        PluginError: neither one of FORMATS nor such a class.
+        PluginError: a name is neither in FORMATS nor the name of an exporter class.
     """
     exporters: dict[str, Exporter] = {}
     available = [*FORMATS, *plugins.names(plugins.EXPORTERS)]
@@ -106,7 +106,7 @@ def write_exports(
         PluginError: an unknown format.
         OSError: the folder cannot be written to; an earlier file is then unchanged.
     """
-    kinds = {name: lines_of_answers(recording, with_text)}
+    kinds = {name: lines_of_predictions(recording, with_text)}
     if recording.truth is not None:
         kinds[f"{name}.truth"] = lines_of_truth(recording.truth, with_text)
     return [

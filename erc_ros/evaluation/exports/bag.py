@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from erc_ros.evaluation.exports.foxglove import write_layout
-from erc_ros.evaluation.exports.lines import Line, by_speaker, lines_of_answers, lines_of_truth
+from erc_ros.evaluation.exports.lines import Line, by_speaker, lines_of_predictions, lines_of_truth
 from erc_ros.evaluation.names import confidence_of
 from erc_ros.evaluation.records import Prediction, Recording
 from erc_ros.replay.bag import BagWriter
@@ -80,10 +80,10 @@ def write_bag(
 
 
 def _states(recording: Recording, prefix: str) -> dict[str, list[Line]]:
-    """Topic -> its lines; the annotation first."""
+    """Return topic -> its lines, the annotation first."""
     result: dict[str, list[Line]] = {}
     truth = lines_of_truth(recording.truth) if recording.truth is not None else []
-    for start, lines in (("/truth", truth), (prefix, lines_of_answers(recording))):
+    for start, lines in (("/truth", truth), (prefix, lines_of_predictions(recording))):
         for speaker, own in by_speaker(lines).items():
             name = re.sub(r"\W+", "_", speaker, flags=re.ASCII).strip("_") or "unknown"
             name = f"_{name}" if name[0].isdigit() else name
@@ -94,7 +94,7 @@ def _states(recording: Recording, prefix: str) -> dict[str, list[Line]]:
 def _transitions(
     writer: BagWriter, topic: str, lines: Iterable[Line], origin: int
 ) -> Iterator[_Entry]:
-    """The emotion at each start, "" at each end that no other utterance has reached."""
+    """Yield the emotion at each start, and "" at each end unless another utterance continues."""
     ordered = sorted(lines, key=lambda line: line.start)
     for line, following in zip(ordered, [*ordered[1:], None], strict=True):
         felt = line.emotion or "?"
@@ -113,7 +113,7 @@ def _estimates(
 
 
 def _estimate(writer: BagWriter, recording: Recording, answer: Prediction, with_text: bool) -> Any:
-    """The message; fields that a prediction does not have are empty."""
+    """Return a prediction as a message; missing fields are empty."""
     header = writer.header(recording.origin + answer.end)
     start = writer.header(recording.origin + answer.start).stamp
     return writer.new(
@@ -145,7 +145,7 @@ def _estimate(writer: BagWriter, recording: Recording, answer: Prediction, with_
 
 
 def _why(answer: Prediction) -> dict[str, Any]:
-    """The fields that say why; numbers as the writer takes them."""
+    """Return the fields that explain an estimate, in the number types of the bag writer."""
     return {
         name: values if name in TEXT_FIELDS else np.array(values, np.float32)
         for name, values in message_fields(answer.why, MODALITIES).items()

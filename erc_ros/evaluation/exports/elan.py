@@ -74,14 +74,14 @@ def write_template(file: Path, labels: Sequence[str], speakers: Sequence[str]) -
 
 
 def _in_milliseconds(lines: Iterable[Line]) -> Iterator[Line]:
-    """ELAN counts in ms; nothing becomes shorter than one."""
+    """Round the times to ms, as in ELAN; each line lasts at least 1 ms."""
     for line in lines:
         start = round(line.start / _MILLISECOND)
         yield replace(line, start=start, end=max(start + 1, round(line.end / _MILLISECOND)))
 
 
 def _document(origin: int) -> Any:
-    """Without tiers and types; `origin` (ns) is its date."""
+    """Return a document without tiers and types, dated `origin` (ns)."""
     from pympi import Eaf
 
     document = Eaf(author="erc_ros")
@@ -92,7 +92,7 @@ def _document(origin: int) -> Any:
 
 
 def _declare(document: Any, labels: Sequence[str]) -> None:
-    """The types of tiers, and the vocabulary of the emotions."""
+    """Add the types of tiers, and the vocabulary of the emotions."""
     below = "Symbolic_Association"
     for name in ("text", "speech"):
         document.add_linguistic_type(name)
@@ -107,8 +107,8 @@ def _declare(document: Any, labels: Sequence[str]) -> None:
 
 
 def _add(document: Any, lines: Sequence[Line], name: str, speaker: str) -> None:
-    """A set of tiers. `lines` in ms, without overlap."""
-    # A tier "text" without any text would say that no words were spoken.
+    """Add a set of tiers with `lines` (ms), which do not overlap."""
+    # An empty tier "text" would mean that no words were spoken.
     kind = "text" if any(line.text for line in lines) else "speech"
     top = f"{kind}@{name}"
     document.add_tier(top, kind, part=speaker)
@@ -121,13 +121,13 @@ def _add(document: Any, lines: Sequence[Line], name: str, speaker: str) -> None:
         for below in _BELOW:
             value = getattr(line, below)
             if value is not None:
-                _hang(document, f"{below}@{name}", owner, str(value))
+                _add_dependent(document, f"{below}@{name}", owner, str(value))
 
 
-def _hang(document: Any, tier: str, owner: str, value: str) -> None:
-    """A dependent annotation.
+def _add_dependent(document: Any, tier: str, owner: str, value: str) -> None:
+    """Add a dependent annotation.
 
-    pympi's add_ref_annotation looks for the owner by a time, through the whole tier.
+    pympi's add_ref_annotation searches the whole tier for the owner by its time.
     """
     name = document.generate_annotation_id()
     document.annotations[name] = tier

@@ -32,9 +32,9 @@ from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import SAMPLE_RATE
 
 _TOLERANCE = seconds(0.02)  # smaller steps of the clock are not gaps
-_AHEAD = seconds(60.0)  # stamps so much later than their message are of another clock
+_AHEAD = seconds(60.0)  # stamps later than this after arrival are from another clock
 _MILLISECONDS = Fraction(1, 1000)
-_FILM_RATE = 15.0  # Hz; of a film that is cut from a media file
+_FILM_RATE = 15.0  # Hz; images of a video from a media file
 _WIDEST = 1280  # pixels; wider images are scaled down
 
 
@@ -46,7 +46,7 @@ def write_media(
     name: str,
     robot: RobotConfig | None = None,
 ) -> list[Path]:
-    """Write NAME.wav and NAME.mp4 of a recording, as far as it has audio and images.
+    """Write NAME.wav and NAME.mp4 of a recording, if it has audio and images.
 
     While `recording_allowed` was false, the audio is silent and the video black.
 
@@ -55,7 +55,7 @@ def write_media(
         origin: ns, the recording's first message.
 
     Raises:
-        BagError: no topic can be used.
+        BagError: the recording has no usable topic.
         OSError: the folder cannot be written to.
     """
     robot = RobotConfig() if robot is None else robot
@@ -93,7 +93,7 @@ def write_wav(
 
     Args:
         topics: as `heard_topics` gives them.
-        withheld: then it is silent as well.
+        withheld: times at which the audio is silent.
 
     Raises:
         OSError: the folder cannot be written to.
@@ -147,7 +147,7 @@ def _sounds(
             elif isinstance(value, AudioChunk) and not withheld.touch(record.time, record.time):
                 yield from _sound_until(now + _AHEAD, heard.feed(value))
         except ValueError:
-            continue  # the replay counts and names it
+            continue  # `replay` counts and reports it
     yield from _sound_until(now + _AHEAD, heard.flush())
 
 
@@ -172,7 +172,7 @@ def write_mp4(
 
     Args:
         topics: as `heard_topics` gives them.
-        withheld: then it is black.
+        withheld: times at which the video is black.
 
     Raises:
         OSError: the folder cannot be written to.
@@ -203,7 +203,7 @@ def write_mp4(
 
 
 def _stream(container: Any, picture: NDArray[np.uint8]) -> Any:
-    """One thread: with several the bytes depend on the machine."""
+    """Add a video stream with one encoder thread: with several, the bytes depend on the machine."""
     import av
 
     height, width = picture.shape[:2]
@@ -220,7 +220,7 @@ def _stream(container: Any, picture: NDArray[np.uint8]) -> Any:
 def _pictures(
     bag: Recording, topics: Mapping[str, list[Topic]], origin: int, withheld: WithheldTimes
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """(ms, image) in ascending order; the first image is shown from 0 on."""
+    """Yield (ms, image) in ascending order; the first image is shown from 0 on."""
     last = -1
     for record in _records(bag, topics, ("image",)):
         try:
@@ -231,7 +231,7 @@ def _pictures(
             if withheld.touch(*sorted((frame.stamp, record.time))):
                 picture = np.zeros_like(picture)
         except (ValueError, ImageError):
-            continue  # the replay counts and names it
+            continue  # `replay` counts and reports it
         time = (frame.stamp - origin) // 1_000_000
         if last < 0:
             yield 0, picture

@@ -1,4 +1,4 @@
-"""The lines that every export writes, of annotations and of estimates."""
+"""Annotations and estimates as lines, the input of every exporter."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def lines_of_truth(truth: Truth, with_text: bool = True) -> list[Line]:
     ]
 
 
-def lines_of_answers(recording: Recording, with_text: bool = True) -> list[Line]:
+def lines_of_predictions(recording: Recording, with_text: bool = True) -> list[Line]:
     """Return the estimates, sorted by start; speakers are called "speaker 1" and so on."""
     names = speaker_names(recording.predictions)
     answers = sorted(recording.predictions, key=lambda each: (each.start, each.end))

@@ -15,7 +15,7 @@ _TIERS = ("speech", "text", "emotion", "confidence", "valence", "arousal")
 def write(lines: Iterable[Line], file: Path, duration: int) -> Path:
     """Write a TextGrid in the long form, from 0 to `duration` (ns).
 
-    What one speaker says at the same time as something else goes to a second set of tiers.
+    Overlapping lines of one speaker are in a second set of tiers.
 
     Raises:
         OSError: the folder cannot be written to.
@@ -38,14 +38,14 @@ def write(lines: Iterable[Line], file: Path, duration: int) -> Path:
                     tier = textgrid.IntervalTier(f"{kind}@{name}", entries, 0, last)
                     grid.addTier(tier)
     if not grid.tiers:
-        grid.addTier(textgrid.IntervalTier("speech", [], 0, last))  # Praat wants one
+        grid.addTier(textgrid.IntervalTier("speech", [], 0, last))  # required by Praat
     with whole_file(file) as part:
         grid.save(str(part), "long_textgrid", includeBlankSpaces=True, reportingMode="error")
     return file
 
 
 def _value(line: Line, kind: str) -> str:
-    """An interval without a mark is a pause; where nothing was said, the stretch is marked."""
+    """Return the mark of an interval; speech without words is marked, as "" is a pause."""
     if kind == "speech":
         return "" if line.text else "speech"
     value = getattr(line, kind)

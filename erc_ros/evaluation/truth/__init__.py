@@ -1,4 +1,4 @@
-"""Truth from what people have: one reader for each format, found by the file's suffix."""
+"""Readers of annotation files, one for each format, selected by the file's suffix."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from erc_ros.evaluation.truth import elan, elan_text, rttm, table, textgrid, words
-from erc_ros.evaluation.truth.marks import MOST_MARKS, Mark, TruthError
+from erc_ros.evaluation.truth.marks import MAX_MARKS, Mark, TruthError
 
 __all__ = ["READERS", "TruthError", "read"]
 
@@ -26,15 +26,15 @@ READERS: Mapping[str, Callable[[Path], list[Mark]]] = MappingProxyType(
 
 
 def read(path: Path) -> list[Mark]:
-    """Every annotation of a file.
+    """Read every annotation of a file.
 
     Raises:
-        TruthError: an unknown suffix, or what the format's reader refuses.
+        TruthError: an unknown suffix, or an error of the format's reader.
     """
     reader = READERS.get(path.suffix.casefold())
     if reader is None:
-        raise TruthError(f"{path}: unknown kind of file; known are {', '.join(sorted(READERS))}")
+        raise TruthError(f"{path}: unknown file type; supported are {', '.join(sorted(READERS))}")
     marks = reader(path)
-    if len(marks) > MOST_MARKS:
-        raise TruthError(f"{path.name}: {len(marks)} annotations, at most {MOST_MARKS} are read")
+    if len(marks) > MAX_MARKS:
+        raise TruthError(f"{path.name}: {len(marks)} annotations, at most {MAX_MARKS} are read")
     return marks

@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from erc_ros.evaluation.records import Source
-from erc_ros.evaluation.truth.marks import LONGEST, Mark, TruthError, meaning, place, read_bytes
+from erc_ros.evaluation.truth.marks import MAX_SECONDS, Mark, TruthError, meaning, place, read_bytes
 
 _MILLISECOND = 1_000_000  # ns
 
 
 def read(path: Path) -> list[Mark]:
-    """Every annotation of an .eaf.
+    """Read every annotation of an .eaf.
 
     Raises:
-        TruthError: broken XML, a document type or an entity in it, or no ELAN document.
+        TruthError: broken XML, a document type or an entity in it, or not an ELAN document.
     """
     document = _parsed(path)
     return [mark for tier in document.get_tier_names() for mark in _tier(path, document, tier)]
@@ -46,7 +46,7 @@ def _parsed(path: Path) -> Any:
         raise TruthError(f"{path.name}: not an ELAN document, its root is <{root.tag}>")
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of versions that pympi does not know
-        checked = Path(folder) / "checked.eaf"  # what was checked, whatever happens to `path`
+        checked = Path(folder) / "checked.eaf"  # the checked bytes, even if `path` changes
         checked.write_bytes(content)
         try:
             return Eaf(str(checked))
@@ -73,20 +73,20 @@ def _tier(path: Path, document: Any, tier: str) -> Iterator[Mark]:
             raise TruthError(
                 f"{place(source)} ({name}): has no time of its own; give it one in ELAN"
             )
-        if max(map(abs, times)) > LONGEST * 1000:
-            raise TruthError(f"{place(source)} ({name}): {max(times)} ms is no time")
+        if max(map(abs, times)) > MAX_SECONDS * 1000:
+            raise TruthError(f"{place(source)} ({name}): {max(times)} ms is out of range")
         start, end = times[0] * _MILLISECOND, times[1] * _MILLISECOND
         yield Mark(kind, start, end, speaker, value.strip(), source, is_guess=is_guess)
 
 
 def _hints(document: Any, type_name: str) -> tuple[str, ...]:
-    """Names of a tier's type and of its controlled vocabulary."""
+    """Return the names of a tier's type and of its controlled vocabulary."""
     known = document.linguistic_types.get(type_name, {})
     return type_name, known.get("CONTROLLED_VOCABULARY_REF") or ""
 
 
 def _slots(path: Path, document: Any, tier: str, name: str) -> tuple[str, str]:
-    """The time slots of the aligned annotation that a dependent one refers to in the end."""
+    """Return the time slots of the aligned annotation to which a dependent one refers."""
     seen: set[str] = set()
     while name not in seen:
         seen.add(name)

@@ -14,7 +14,7 @@ _SECONDS = re.compile(r"\d+[.,]\d+$")
 
 
 def read(path: Path) -> list[Mark]:
-    """Every line: tier, participant (optional), times, value.
+    """Read every line: tier, participant (optional), times, value.
 
     Times are read as `hh:mm:ss.ms` or `ss.msec`; the first one is the begin, the second one of the
     same form the end. A first line without times is the header.

@@ -1,4 +1,4 @@
-"""Marks of one recording's files -> its annotation: one clock, one label set, one list of segments.
+"""Join the marks of a recording's files into one annotation: one clock, label set and segment list.
 
 Each annotated text of a speaker is a segment; where there is no text, each turn; where there is
 neither, each emotion. A segment has the emotion (valence, arousal) of its speaker that covers most
@@ -26,14 +26,14 @@ _BASES = ("text", "speech", "emotion")
 _ATTRIBUTES = ("emotion", "valence", "arousal")
 _KINDS = ("speech", "text", *_ATTRIBUTES)
 SAME_TIMES = 0.8  # share of annotations of two files that must be at the same times
-_OTHER_TIER = "its name says that it has neither words, turns nor emotions"
+_OTHER_TIER = "according to its name, it has neither words, turns nor emotions"
 _LEFT_OUT = "excluded by the label map"
-UNSURE = "unknown ("  # begin of an estimate below `min_confidence` that was not corrected
+UNSURE = "unknown ("  # prefix of an estimate below `min_confidence` that was not corrected
 
 
 @dataclass(frozen=True, slots=True)
 class LabelMap:
-    """What annotations mean here.
+    """The meaning of annotated labels and tiers.
 
     labels: annotated emotion in lower case -> label, "" excludes it.
     tiers: name of a tier -> "KIND@SPEAKER", "" excludes it.
@@ -47,10 +47,10 @@ def read_label_map(path: Path, section: str = "labels") -> LabelMap:
     """Read YAML: the sections `labels:` and `tiers:`, or lines of one section (`happy: joy`).
 
     Args:
-        section: what lines without a section are.
+        section: the section of lines without a section.
 
     Raises:
-        TruthError: no YAML, or not names to names; `~` leaves a label or a tier out.
+        TruthError: not YAML, or not a mapping of names to names (`~` excludes a label or tier).
     """
     try:
         content = yaml.safe_load(read_text(path)) or {}
@@ -71,7 +71,7 @@ def read_label_map(path: Path, section: str = "labels") -> LabelMap:
             raise TruthError(f"{path.name}: a section must be lines such as `happy: joy`")
         for key, value in each.items():
             if not isinstance(key, str) or not (value is None or isinstance(value, str)):
-                raise TruthError(f"{path.name}: {key}: {value} must be a name and a name")
+                raise TruthError(f"{path.name}: {key}: {value} must map a name to a name")
     for tier, value in tiers.items():
         if value and value.partition("@")[0] not in _KINDS:
             raise TruthError(
@@ -132,7 +132,7 @@ def read_tiers(
 ) -> tuple[list[Mark], tuple[TierReading, ...]]:
     """Return the annotations that are evaluated, and how each tier was read.
 
-    Nothing here requires the recording, so that mistakes are reported before a long run.
+    The recording is not needed, so that mistakes are reported before a long run.
 
     Raises:
         TruthError: see `join`.
@@ -151,7 +151,7 @@ def check_times(marks: Sequence[Mark], span: tuple[int, int], offset: int) -> No
     """Check that some of the annotations are within a recording's first and last message (ns).
 
     Raises:
-        TruthError: none is.
+        TruthError: no annotation is.
     """
     _placed(marks, span[0], span[1] - span[0], offset, Counter())
 
@@ -182,10 +182,10 @@ def _readings(marks: Sequence[Mark], mapping: LabelMap) -> tuple[TierReading, ..
 
 
 def _check_tiers(marks: Sequence[Mark], mapping: LabelMap, labels: Sequence[str]) -> None:
-    """Check the tiers that were read as words of a person because of their name alone."""
+    """Check the tiers that were read as words of a person only because of their name."""
     values: dict[tuple[str, str], list[str]] = defaultdict(list)
     guessed: set[tuple[str, str]] = set()
-    named: dict[str, set[str]] = defaultdict(set)  # people that a file names otherwise
+    named: dict[str, set[str]] = defaultdict(set)  # speakers from mappings and participants
     for mark in marks:
         file, tier = mark.source.file, mark.source.tier
         if tier in mapping.tiers:
@@ -207,7 +207,7 @@ def _check_tiers(marks: Sequence[Mark], mapping: LabelMap, labels: Sequence[str]
     everybody = {name.casefold() for names in named.values() for name in names if name}
     for file in dict.fromkeys(file for file, _ in guessed):
         if not any(name for name in named[file]):
-            continue  # all of its tiers are named after people
+            continue  # the file names its tiers after people
         unclear = {tier for of, tier in guessed if of == file and tier.casefold() not in everybody}
         if unclear:
             some = sorted(unclear)[0]
@@ -240,13 +240,13 @@ def _is_known(word: str, mapping: LabelMap, labels: Sequence[str]) -> bool:
 
 
 def _suggested_map(words: Iterable[str], labels: Sequence[str]) -> str:
-    """Such as "`happy: joy`, `bored: ~`"."""
+    """Return a suggestion such as "`happy: joy`, `bored: ~`"."""
     return ", ".join(
         f"`{word}: {meant_label(word, labels) or '~'}`" for word in sorted(words)[:_SUGGESTED]
     )
 
 
-_SUGGESTED = 12  # words in a suggestion
+_SUGGESTED = 12  # maximum number of words in a suggestion
 
 
 def _check_clocks(marks: Sequence[Mark]) -> None:
@@ -267,7 +267,7 @@ def _check_clock(kind: str, speaker: str, first: Sequence[Mark], second: Sequenc
     both = [[m for m in each if m.end > start and m.start < end] for each in (first, second)]
     fewer, more = sorted(both, key=len)
     if not fewer:
-        return  # one goes on where the other ends
+        return  # one begins where the other ends
     spans = _Spans(more)
     same = sum(_covering(mark, spans) is not None for mark in fewer)
     if same < SAME_TIMES * len(fewer):
@@ -286,7 +286,7 @@ def _notices(
     unmapped: Mapping[str, int],
     labels: Sequence[str],
 ) -> Iterator[str]:
-    """Sentences for the user about what is not scored."""
+    """Yield sentences for the user about annotations that are not scored."""
     if not any(mark.kind == "emotion" for mark in marks):
         yield "the annotations have no emotions: only speakers and words can be scored"
     if unmapped:
@@ -300,7 +300,7 @@ def _notices(
 
 
 def of_recording(marks: Sequence[Mark], name: str) -> list[Mark]:
-    """Those of the recording `name`, where the file tells names; all if it has one name only."""
+    """Return the marks of the recording `name`; all if the file has at most one name."""
     told = {mark.recording for mark in marks} - {""}
     if len(told) <= 1:
         return list(marks)
@@ -371,7 +371,7 @@ def _meant(mark: Mark, mapping: LabelMap, repaired: Counter[str]) -> Mark | None
 def _placed(
     marks: Sequence[Mark], origin: int, duration: int, offset: int, repaired: Counter[str]
 ) -> list[Mark]:
-    """The annotations on the recording's clock; those outside are cut or excluded, and counted."""
+    """Move annotations to the recording's clock; cut or exclude those outside, and count them."""
     if not marks:
         return []
     clock = origin if min(mark.start for mark in marks) >= UNIX_TIME else 0
@@ -389,8 +389,8 @@ def _placed(
         last = (max(mark.end for mark in marks) - clock + offset) / NS
         raise TruthError(
             f"{_some({mark.source.file for mark in marks})}: annotates {first:.1f} to "
-            f"{last:.1f} s, the recording lasts from 0 to {duration / NS:.1f} s: the truth of "
-            "another recording, or give --offset"
+            f"{last:.1f} s, the recording lasts from 0 to {duration / NS:.1f} s: annotations "
+            "of another recording, or give --offset"
         )
     return placed
 
@@ -414,15 +414,15 @@ def _shared(a: Mark, b: Mark) -> int:
 
 
 def _once(marks: Iterable[Mark], repaired: Counter[str]) -> list[Mark]:
-    """Marks of one kind and speaker; equal ones of the same time become one.
+    """Return marks of one kind and speaker, without duplicates.
 
     Raises:
-        TruthError: two of the same time (at least half of the shorter one) differ.
+        TruthError: two marks differ that overlap by at least half of the shorter one.
     """
     kept: list[Mark] = []
     for mark in sorted(marks, key=lambda mark: (mark.start, mark.end)):
         same = None
-        for place_, other in list(enumerate(kept))[-8:]:  # they follow each other
+        for place_, other in list(enumerate(kept))[-8:]:  # earlier ones have ended
             shared = _shared(mark, other)
             shorter = min(mark.end - mark.start, other.end - other.start)
             if shared <= 0:
@@ -476,7 +476,7 @@ def _segments(
             emotion = None
             if "emotion" in values:
                 emotion = _label(values["emotion"].value, mapping, labels)
-                if not emotion and _is_left_out(values["emotion"].value, mapping):
+                if not emotion and _is_excluded(values["emotion"].value, mapping):
                     repaired["emotions that the label map or the annotator excludes"] += 1
                 elif not emotion:
                     unmapped[values["emotion"].value] += 1
@@ -501,7 +501,7 @@ def _segments(
 
 
 def _bases(once: Mapping[tuple[str, str], Sequence[Mark]]) -> dict[str, list[Mark]]:
-    """The marks that become segments, by speaker."""
+    """Return speaker -> the marks that become segments."""
     bases: dict[str, list[Mark]] = defaultdict(list)
     for kind in _BASES:
         for (of, speaker), marks in once.items():
@@ -531,7 +531,7 @@ def _covering(base: Mark, spans: _Spans) -> Mark | None:
     return best
 
 
-def _is_left_out(annotated: str, mapping: LabelMap) -> bool:
+def _is_excluded(annotated: str, mapping: LabelMap) -> bool:
     """Whether the label map or the annotator excludes this emotion."""
     name = annotated.casefold()
     if name in mapping.labels:

@@ -21,14 +21,14 @@ def is_export(content: Any) -> bool:
 
 
 def marks_of(tasks: list[Any], file: str) -> list[Mark]:
-    """The annotations of each task's regions.
+    """Return the annotations of each task's regions.
 
     `from_name`, the control's name in the labeling interface, is read as a tier's name is. A choice
     or text for a region has the region's times. Of several annotations of one task (several
     annotators) each is read: export one annotator at a time. Canceled ones are excluded.
 
     Raises:
-        TruthError: a task or a result that is not as Label Studio writes it.
+        TruthError: a task or a result is not in the format of Label Studio.
     """
     marks: list[Mark] = []
     for number, task in enumerate(tasks, start=1):
@@ -51,7 +51,7 @@ def _of_result(result: Any, recording: str, source: Source) -> Iterator[Mark]:
     if not isinstance(value, dict):
         raise TruthError(f"{place(source)}: a result has no `value`")
     if not {"start", "end"} <= set(value):
-        return  # of the whole task, such as a rating
+        return  # it concerns the whole task, such as a rating
     start, end = (time_of(str(value[name]), source) for name in ("start", "end"))
     tier = str(result.get("from_name", ""))
     kind, speaker, is_guess = meaning(tier)
@@ -63,7 +63,7 @@ def _of_result(result: Any, recording: str, source: Source) -> Iterator[Mark]:
 
 
 def _recording(data: Any) -> str:
-    """The name of the media file; "" if there is not exactly one."""
+    """Return the name of the media file; "" if there is not exactly one."""
     if not isinstance(data, Mapping):
         return ""
     files = {str(data[name]) for name in _MEDIA if isinstance(data.get(name), str)}

@@ -1,4 +1,4 @@
-"""A mark: one annotation of a file, before files are joined."""
+"""Marks: the annotations of a file, before files are joined."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 from erc_ros.evaluation.records import Source
 from erc_ros.values.nanoseconds import NS
 
-MOST_BYTES = 64 * 2**20  # of a file of annotations; an hour of dense ELAN tiers is about 2 MiB
-MOST_MARKS = 500_000  # in a file
-TEXT_ALONE = NS  # how long an utterance without audio is assumed to last, until its text arrives
+MAX_BYTES = 64 * 2**20  # per annotation file; an hour of dense ELAN tiers is about 2 MiB
+MAX_MARKS = 500_000  # in a file
+TEXT_ALONE = NS  # assumed duration of an utterance without audio, before its text arrives
 UNIX_TIME = 10**8 * NS  # times later than this are on the clock of the recording's stamps
-LONGEST = 10**10  # s; a time beyond is no time (Unix time is below 2e9)
+MAX_SECONDS = 10**10  # s; larger times are invalid (Unix time is below 2e9)
 
-# What a tier says, by the words people use in names of tiers, types and vocabularies.
+# Content of a tier, by words that occur in names of tiers, types and vocabularies.
 _KINDS = {
     **dict.fromkeys(("emotion", "emotions", "emo", "affect", "feeling", "mood"), "emotion"),
     **dict.fromkeys(("text", "transcript", "transcription", "words", "utterance"), "text"),
@@ -25,7 +25,7 @@ _KINDS = {
     "valence": "valence",
     "arousal": "arousal",
 }
-# Tiers of these names describe something else.
+# Tiers with these words are not evaluated.
 _OTHER_NAMES = (
     "gaze note notes comment comments gesture gestures head hand hands posture laughter event "
     "events noise topic task phase condition section action actions act dialogact marker markers "
@@ -45,8 +45,8 @@ class Mark:
     kind: "speech" (a turn), "text", "emotion", "valence" or "arousal"; "" for something else.
     start, end: ns on the clock of the annotation. speaker: "" where there is no name.
     value: without surrounding blanks.
-    recording: its name, "" where the format does not say.
-    is_guess: read as words of a person, because the name of the tier says nothing else.
+    recording: its name, "" if the format does not have it.
+    is_guess: read as words of a person, as the name of the tier has no known word.
     """
 
     kind: str
@@ -70,15 +70,15 @@ def read_bytes(path: Path) -> bytes:
     """Return the content of a file of annotations.
 
     Raises:
-        TruthError: it cannot be read, or is larger than `MOST_BYTES`.
+        TruthError: it cannot be read, or is larger than `MAX_BYTES`.
     """
     try:
         with path.open("rb") as stream:
-            content = stream.read(MOST_BYTES + 1)
+            content = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise TruthError(f"{path}: cannot be read ({error.strerror})") from error
-    if len(content) > MOST_BYTES:
-        raise TruthError(f"{path.name}: more than {MOST_BYTES >> 20} MiB; annotations are smaller")
+    if len(content) > MAX_BYTES:
+        raise TruthError(f"{path.name}: more than {MAX_BYTES >> 20} MiB; annotations are smaller")
     return content
 
 
@@ -101,7 +101,7 @@ def time_of(text: str, source: Source) -> int:
         value = float(text)
     except ValueError:
         value = float("nan")
-    if not abs(value) <= LONGEST:
+    if not abs(value) <= MAX_SECONDS:
         raise TruthError(f"{place(source)}: {text!r} is not a time in seconds")
     return round(value * NS)
 

@@ -1,4 +1,4 @@
-"""RTTM (NIST): one `SPEAKER` line for each stretch; the file's name says what the names mean.
+"""RTTM (NIST): one `SPEAKER` line for each segment; the file's name defines the last field.
 
 NAME.rttm                   speakers
 NAME.emotion.rttm           emotions
@@ -14,10 +14,10 @@ from erc_ros.evaluation.truth.marks import Mark, TruthError, place, read_text, t
 
 
 def read(path: Path) -> list[Mark]:
-    """Every SPEAKER line; lines of other types and comments (`;`) say nothing of spans.
+    """Read every SPEAKER line; lines of other types and comments (`;`) are ignored.
 
     Raises:
-        TruthError: too few fields, times that are none, a name without "/" where both are told.
+        TruthError: too few fields, invalid times, or not `speaker/emotion` where both are needed.
     """
     name = path.name.casefold()
     marks: list[Mark] = []

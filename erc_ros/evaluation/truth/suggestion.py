@@ -1,4 +1,4 @@
-"""A draft of the file that says what tiers and labels of annotations mean."""
+"""Draft a file for `--tiers`, which defines the meaning of tiers and labels."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from erc_ros.evaluation.truth import read
 from erc_ros.evaluation.truth.marks import Mark
 from erc_ros.evaluation.truth.vocabulary import is_emotion, meant_label
 
-EMOTIONS_AS_WORDS = 0.8  # share of emotion words from which a tier cannot be what a person said
-MAX_EXAMPLES = 5  # emotions named in a comment
+EMOTIONS_AS_WORDS = 0.8  # minimum share of emotion words in a tier of emotions
+MAX_EXAMPLES = 5  # emotions listed in a comment
 
 
 def is_of_emotions(values: Sequence[str], labels: Sequence[str]) -> bool:
@@ -68,5 +68,5 @@ def suggest(files: Sequence[Path], labels: Sequence[str]) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A scalar of YAML, whatever is in it."""
+    """Quote any text as a YAML scalar."""
     return json.dumps(text, ensure_ascii=False)

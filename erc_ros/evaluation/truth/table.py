@@ -1,4 +1,4 @@
-"""CSV: our own columns, and those of ROSAnnotator.
+"""CSV with our columns or those of ROSAnnotator.
 
 Ours: `start`, `end` (s) and any of `speaker`, `text`, `emotion`, `valence`, `arousal`, `recording`,
 in upper or lower case; other columns are ignored. Where fields are divided by semicolons or tabs,
@@ -42,10 +42,10 @@ def _column(name: str) -> str:
 
 
 def read(path: Path) -> list[Mark]:
-    """Every row; fields are divided by comma, semicolon or tab.
+    """Read every row; fields are separated by comma, semicolon or tab.
 
     Raises:
-        TruthError: no columns `start` and `end`, nothing else that is known, or a wrong time.
+        TruthError: no columns `start` and `end`, no known column, or an invalid time.
     """
     text = read_text(path)
     header = text.partition("\n")[0]
@@ -83,7 +83,7 @@ def read(path: Path) -> list[Mark]:
 
 
 def _of_estimate(fields: Mapping[str, str], source: Source) -> dict[str, str]:
-    """A row of `erc replay` as one of ours."""
+    """Convert a row of `erc replay` to our columns."""
     numbers = {}
     for name in ("start", "end"):
         if not fields[name].isdecimal():

@@ -1,4 +1,4 @@
-"""Praat's TextGrid, long and short form, read with praatio. Point tiers carry no spans."""
+"""Praat's TextGrid, long and short form, read with praatio. Point tiers are ignored."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from erc_ros.evaluation.truth.marks import Mark, TruthError, meaning, read_bytes
 
 
 def read(path: Path) -> list[Mark]:
-    """Every interval that is not empty (Praat fills the pauses with empty ones).
+    """Read every interval that is not empty (Praat fills the pauses with empty ones).
 
     Raises:
         TruthError: not a TextGrid.

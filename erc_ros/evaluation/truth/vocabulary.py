@@ -25,7 +25,7 @@ EMOTION_WORDS = MappingProxyType(
 
 _MEANT: Mapping[str, str] = MappingProxyType(_CONTENT["instead"])  # where the label is missing
 UNKNOWN_WORDS = frozenset(("unknown", "unclear", "undecided", "n/a", "na", "?", "xxx", "other"))
-"""Annotations that say that the annotator could not tell."""
+"""Annotations of annotators who were not sure."""
 
 
 def is_emotion(word: str, labels: Collection[str] = ()) -> bool:
@@ -35,9 +35,9 @@ def is_emotion(word: str, labels: Collection[str] = ()) -> bool:
 
 
 def meant_label(word: str, labels: Sequence[str]) -> str:
-    """The label that an annotated word probably means, "" where there is none.
+    """Return the label that an annotated word probably means, "" if there is no such label.
 
-    By meaning; by spelling only where the word does not name another emotion.
+    Compares meanings; compares spelling only if the word does not name another emotion.
 
     Example:
         >>> meant_label("happiness", ("joy", "sadness"))

@@ -16,7 +16,7 @@ def read_stm(path: Path) -> list[Mark]:
     """`recording channel speaker start end [<labels>] words...`; `;;` begins a comment.
 
     Raises:
-        TruthError: too few fields, or times that are none.
+        TruthError: too few fields, or invalid times.
     """
     marks = []
     for number, line in enumerate(read_text(path).splitlines(), start=1):
@@ -46,7 +46,7 @@ def read_json(path: Path) -> list[Mark]:
     In SegLST, which meeteval reads, `emotion` is read as well.
 
     Raises:
-        TruthError: no JSON, or an entry without speaker or times.
+        TruthError: not JSON, or an entry without speaker or times.
     """
     try:
         entries = json.loads(read_text(path))

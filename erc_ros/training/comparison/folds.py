@@ -1,12 +1,12 @@
-"""Fusion heads on a corpus that is too small to be divided once: every utterance is tested once.
+"""K-fold cross-validation of fusion models on a small corpus.
 
-The groups that must stay whole (dialogues, actors) are drawn into K folds. Fold k is tested by a
-head that was trained on the others, its epoch chosen on fold k + 1. The K answers together are one
-test: of those, figures with intervals, and the differences that answer the questions: does a
-further modality help, does the conversation, do later utterances.
+Whole groups (dialogues, actors) are drawn into K folds. The model that is tested on fold k is
+trained on the other folds, with its epoch selected on fold k + 1, so that every utterance is tested
+once. All figures and their intervals are computed over the joined test folds, as are the gains from
+a further modality, from earlier and from later utterances.
 
     OUT/fold-K/<row>-<mode>/seed-N/   as `comparison.train` leaves it
-    OUT/answers.npz                   what every row said of every utterance
+    OUT/answers.npz                   predictions of every row for every utterance
     OUT/table.md
 """
 
@@ -38,16 +38,16 @@ from erc_ros.training.fusion.dialogues import Dialogues
 from erc_ros.training.heads.base import MODALITIES
 
 LARGEST = 5.0
-"""Standard deviations of the training folds; what is farther is cut."""
+"""Features are clipped at this number of standard deviations of the training folds."""
 Answers = dict[tuple[TableRow, str], NDArray[np.int64]]
-"""(row, mode) -> what it said, (S, N) labels, for every seed."""
+"""(row, mode) -> predicted labels (S, N) of S seeds."""
 
 
 @dataclass(frozen=True, eq=False)
 class FoldedCorpus:
-    """What is compared on: N utterances. groups (N,): those of one are in the same fold.
+    """The corpus, N utterances. groups (N,): utterances of one group are in the same fold.
 
-    unit: what a group is, for the reader: dialogues, actors.
+    unit: the kind of groups, for the table: dialogues, actors.
     """
 
     title: str
@@ -59,13 +59,13 @@ class FoldedCorpus:
 
 
 def compare_folds(recipe: Recipe, corpus: FoldedCorpus, count: int) -> Answers:
-    """All runs of a recipe (or those of one seed), and the table; seed after seed.
+    """Run a recipe (all seeds or one), seed after seed, and write the table.
 
     Args:
-        count: K.
+        count: number of folds K.
 
     Raises:
-        RecipeError: the recipe is not usable, or there are fewer groups than folds.
+        RecipeError: the recipe cannot be used, or there are fewer groups than folds.
     """
     setup = setup_of(recipe)
     table_rows = list(variants(rows(recipe), setup.config.modes))
@@ -93,16 +93,16 @@ def compare_folds(recipe: Recipe, corpus: FoldedCorpus, count: int) -> Answers:
 
 
 def folds(corpus: FoldedCorpus, count: int) -> Iterator[tuple[NDArray[np.int64], ComparisonData]]:
-    """(rows of the test fold, that fold with its train and dev); K of them.
+    """Yield the rows of each of K test folds, and the fold with its train and dev parts.
 
-    Features are standardised by the training folds.
+    Features are standardized with the training folds.
 
     Raises:
         RecipeError: fewer groups than folds, or fewer than three folds.
     """
     names = np.unique(corpus.groups)
     if not 3 <= count <= len(names):
-        raise RecipeError(f"{count} folds of {len(names)} {corpus.unit}: take from 3 to so many")
+        raise RecipeError(f"{count} folds of {len(names)} {corpus.unit}: choose at least 3")
     drawn = np.array_split(np.random.default_rng(0).permutation(names), count)
     for number in range(count):
         tested, chosen_on = drawn[number], drawn[(number + 1) % count]
@@ -115,7 +115,7 @@ def folds(corpus: FoldedCorpus, count: int) -> Iterator[tuple[NDArray[np.int64],
 
 
 def part(data: Dialogues, chosen: NDArray[np.int64]) -> Dialogues:
-    """Return the rows `chosen` (sorted; whole conversations only) as a data set of their own."""
+    """Return the rows `chosen` (sorted; whole conversations only) as a separate data set."""
     kept = None if data.present is None else data.present[chosen]
     return Dialogues(
         data.text[chosen],
@@ -141,7 +141,7 @@ def _standardised(data: Dialogues, train: NDArray[np.int64]) -> Dialogues:
 
 
 def table(said: Answers, corpus: FoldedCorpus, config: ComparisonConfig, count: int) -> str:
-    """Markdown: the figures of every row, and the differences that answer the questions."""
+    """Return Markdown with the figures of every row, and the gains with intervals."""
     seeds = len(next(iter(said.values())))
     known = corpus.data.labels >= 0
     units = len(np.unique(corpus.groups))
@@ -170,7 +170,7 @@ Pair = tuple[tuple[TableRow, str], tuple[TableRow, str]]
 
 
 def questions(said: Mapping[tuple[TableRow, str], Any]) -> Iterator[tuple[str, Pair]]:
-    """(question, (what has more, what it is compared with)) of all pairs that answer one."""
+    """Yield (question, (row with more input, row with less)) for all pairs to compare."""
     for (row, mode), (other, other_mode) in product(said, said):
         if row.head != other.head:
             continue
@@ -195,7 +195,7 @@ def difference(
     corpus: FoldedCorpus,
     config: ComparisonConfig,
 ) -> Difference:
-    """Weighted F1 of a minus that of b, with its interval over groups."""
+    """Return the weighted F1 of a minus that of b, with its interval over groups."""
     known = corpus.data.labels >= 0
     return paired_bootstrap(
         corpus.data.labels[known],

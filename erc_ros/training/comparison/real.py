@@ -1,11 +1,11 @@
-"""Fusion heads on the real pairs that are at hand, cross-validated (`comparison.folds`).
+"""Cross-validation of fusion models on corpora with real pairs of modalities.
 
-- `erc train config/training/meld_dev_sound.yaml`: MELD's dev split, the real audio of the series
-  (published features) and its words by an encoder that learned from the train split. Does sound
-  help, does the conversation?
-- `erc train config/training/ravdess_faces.yaml`: RAVDESS' clips, audio and face of the same actor
-  at the same moment. Voice alone, face alone, both; and how the errors of the two go together
-  (`joint_errors.md`), which a simulation of both would have to reproduce.
+- `erc train config/training/meld_dev_sound.yaml`: MELD's dev split with published features of the
+  original audio, and its words by an encoder that was trained on the train split. Measures the gain
+  from audio and from dialogue context.
+- `erc train config/training/ravdess_faces.yaml`: RAVDESS clips, audio and face of the same actor
+  at the same time. Measures voice alone, face alone, both, and the dependence of their errors
+  (`joint_errors.md`), which a simulation of both should reproduce.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from erc_ros.training.features.encode import BundleText
 from erc_ros.training.fusion.dialogues import Dialogues
 
 NO_TEXT = 64
-"""Dimensions of the text without text: DDVLM projects other modalities into its space."""
+"""Size of the zero text embedding: DDVLM projects the other modalities into this space."""
 VOICE, JOINT = "voice.safetensors", "joint_errors.md"
 NOTE_SOUND = (
     "Sound as it is in the series: published features of a wav2vec 2.0 that others fine-tuned, how"
@@ -54,7 +54,7 @@ class SoundConfig:
     """The section `sound`."""
 
     text: str = "edge-small"
-    """A bundle or training run with the robot's text encoder: a folder, or a name in models/."""
+    """Bundle or training run with the robot's text encoder: a folder, or a name in models/."""
     folds: int = 5
 
 
@@ -63,12 +63,12 @@ class FacesConfig:
     """The section `faces`."""
 
     speaker_network: str = "speaker-campplus"
-    """Hears the voice: a folder, or a name in models/."""
+    """Speaker network for the voice features: a folder, or a name in models/."""
     folds: int = 6
 
 
 def train_sound(recipe: Recipe) -> None:
-    """MELD's dev split: all runs of the recipe (or those of one seed), and the table.
+    """Run a recipe (all seeds or one) on MELD's dev split, and write the table.
 
     Raises:
         RecipeError, FileNotFoundError: the recipe or the data are not usable.
@@ -81,16 +81,16 @@ def train_sound(recipe: Recipe) -> None:
     except ValueError as error:
         raise RecipeError(f"MELD's dev split in {recipe.data}: {error}") from error
     note = NOTE_SOUND.format(text=Path(config.text).name)
-    title = "MELD's dev split: real words, real sound"
+    title = "MELD's dev split: real words, real audio"
     corpus = FoldedCorpus(title, note, split.labels, data, data.first, "dialogues")
     compare_folds(recipe, corpus, config.folds)
 
 
 def meld_dialogues(split: Split, encoder: Encoder, data: Path) -> Dialogues:
-    """MELD's dev split with published features of its audio; words by `encoder`, one by one.
+    """Return MELD's dev split with published audio features and text embeddings of `encoder`.
 
     Raises:
-        FileNotFoundError, ValueError: the features are missing, or not those of this split.
+        FileNotFoundError, ValueError: the features are missing, or belong to another split.
     """
     sound = read_meld_dev_sound(data)
     said = [(c, u) for c in split.conversations for u in c.utterances]
@@ -116,7 +116,7 @@ def meld_dialogues(split: Split, encoder: Encoder, data: Path) -> Dialogues:
 
 
 def train_faces(recipe: Recipe) -> None:
-    """RAVDESS: all runs of the recipe (or those of one seed), the table, and the joint errors.
+    """Run a recipe (all seeds or one) on RAVDESS; write the table and the joint errors.
 
     Raises:
         RecipeError, FileNotFoundError: the recipe or the data are not usable.
@@ -139,10 +139,10 @@ def train_faces(recipe: Recipe) -> None:
 def ravdess_clips(
     data: Path, speaker_network: str, kept: Path
 ) -> tuple[Dialogues, NDArray[np.int64]]:
-    """Every clip with a face as a conversation by itself; and its actor (N,).
+    """Return every clip with a face as a separate conversation, and its actor (N,).
 
     Args:
-        kept: where the voices' features are kept.
+        kept: file that caches the voice features.
 
     Raises:
         FileNotFoundError, ValueError: clips or action units are missing, or do not belong together.
@@ -166,12 +166,12 @@ def ravdess_clips(
 
 
 def _fields(name: str) -> str:
-    """The last six fields of a clip's name, the same for its audio and its video."""
+    """Return the last six fields of a clip's name, which audio and video have in common."""
     return Path(name).stem.split("-", 1)[-1]
 
 
 def joint_errors(predictions: Answers, corpus: FoldedCorpus) -> str:
-    """Markdown: for each head that has one row on the voice and one on the face, their errors."""
+    """Return Markdown: joint errors of voice and face, for each model with a row on either."""
     heads: dict[tuple[str, str], dict[str, NDArray[np.int64]]] = {}
     for (row, mode), said in predictions.items():
         if row.seen in (("audio",), ("visual",)):
@@ -203,7 +203,7 @@ def joint_errors(predictions: Answers, corpus: FoldedCorpus) -> str:
         for name in names
     ]
     lines = [
-        "# How the errors of voice and face go together",
+        "# Dependence of the errors of voice and face",
         "",
         "Each answers alone. Shares of all clips; phi: correlation of being right, over all clips"
         " and with each emotion's own share taken off; `if independent`: what voices and faces that"

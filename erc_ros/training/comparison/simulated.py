@@ -1,8 +1,8 @@
 """`erc train config/training/simulated.yaml`: fusion heads on MELD with **simulated** modalities.
 
 The text is MELD's; audio and visual embeddings are clips of other corpora (`simulation`). This is
-no benchmark: it says how heads use three modalities of published strength. The comparison itself is
-in `comparison`.
+not a benchmark: it compares how fusion models use three modalities, each as accurate as published
+for MELD.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NOTE = (
 
 
 def train(recipe: Recipe) -> None:
-    """All runs of the recipe (or those of one seed), and the table.
+    """Run a recipe (all seeds or one), and write the table.
 
     Raises:
         RecipeError, FileNotFoundError: the recipe or the trained encoders are not usable.

@@ -1,8 +1,8 @@
-"""`kind: stored`: fusion models on a corpus' own text, audio and images.
+"""`kind: stored`: compare fusion models on stored features of a corpus.
 
 The embeddings come from feature stores that `erc encode` made, one per split and modality, or from
-the corpus if it is published as features. What an encoder excluded (a broken clip) is a missing
-modality. The comparison itself is in `comparison`.
+the corpus if it is published as features. A clip that the encoder excluded (such as a broken one)
+is a missing modality. `comparison.train` runs the comparison.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class FeaturesConfig:
     """The section `features` of a recipe; `{split}` in a folder is train, dev or test."""
 
     corpus: str
-    """A name for `corpora.find`."""
+    """Name of the corpus, as for `corpora.find`."""
     text: str = ""
-    """May be empty only if the corpus is published as features, which are then used."""
+    """Empty: published features of the corpus, which it must then have."""
     audio: str = ""
-    """Empty: no utterance has it."""
+    """Empty: the modality is missing."""
     visual: str = ""
 
     def __post_init__(self) -> None:
@@ -45,7 +45,7 @@ class FeaturesConfig:
 
 
 def train(recipe: Recipe) -> None:
-    """All runs of the recipe (or those of one seed), and the table.
+    """Run a recipe (all seeds or one), and write the table.
 
     Raises:
         RecipeError, FileNotFoundError: the recipe, the corpus or its features are not usable.
@@ -63,7 +63,7 @@ def train(recipe: Recipe) -> None:
 
 
 def published_rows(split: Split, place: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """What a corpus is published as, of one modality: (N, d), and which utterances have it (N,)."""
+    """Return the published features (N, d) of a modality, and which utterances have it (N,)."""
     rows = [u.features[place] for c in split.conversations for u in c.utterances]
     if not any(row.size for row in rows):
         return np.zeros((len(rows), 1), np.float32), np.zeros(len(rows), bool)
@@ -73,7 +73,7 @@ def published_rows(split: Split, place: int) -> tuple[NDArray[np.float32], NDArr
 
 
 def dialogues(split: Split, config: FeaturesConfig) -> Dialogues:
-    """A split with its features; an utterance without a label is history only (-100).
+    """Return a split with its features; utterances without a label (-100) are history only.
 
     Raises:
         FileNotFoundError, ValueError: a store is missing, damaged, or has nothing of this split.
@@ -95,7 +95,7 @@ def dialogues(split: Split, config: FeaturesConfig) -> Dialogues:
         folder = Path(getattr(config, name).format(split=split.name))
         taken, there = FeatureStore(folder).take(keys)
         if not there.any():
-            raise ValueError(f"{folder} has features of none of the {len(keys)} utterances")
+            raise ValueError(f"{folder} lacks features of all {len(keys)} utterances")
         features.append(taken)
         present.append(there)
     text, audio, visual = features

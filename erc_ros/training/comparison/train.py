@@ -1,9 +1,9 @@
-"""Train fusion heads on one corpus, each as its paper does, and compare them.
+"""Train fusion models on one corpus, each with the objective of its paper, and compare them.
 
-Rows (a head, what it sees, its objective, what it goes without) x {offline, causal} x seeds. A head
-without context has no such difference and is trained once. Test is looked at once per run:
-complete, with each modality missing, and with each replaced by noise. Runs that are already in OUT
-with the same settings are not repeated, so that a killed comparison goes on where it was.
+Rows (model, modalities, objective, removed parts) x {offline, causal} x seeds. A model without
+context is trained once, as it is always causal. Each run is tested once: with all modalities, with
+each modality missing, and with each replaced by noise. Runs in OUT with the same settings are not
+repeated, so that an interrupted comparison continues.
 
 Results: OUT/<row>-<mode>/seed-N/result.json, OUT/table.md.
 """
@@ -58,7 +58,7 @@ from erc_ros.training.heads.base import MODALITIES, FusionModel
 from erc_ros.training.heads.registry import head_class, make_head, title_of
 
 RIDGE = "ridge"
-"""Not a head: a linear classifier (least squares) of the embeddings side by side."""
+"""Baseline, not a fusion model: a linear classifier (least squares) of joined embeddings."""
 BATCHES = ("conversations", "utterances")
 MODES = ("no context", "causal", "offline")
 COMPLETE = "complete"
@@ -72,7 +72,7 @@ SECTIONS = {"comparison", "rows", "network", "dropout", "trainer"}
 
 @dataclass(frozen=True, eq=False)
 class ComparisonData:
-    """What is compared on. note: what a reader of the table has to know."""
+    """The data of a comparison. note: remarks above the table."""
 
     title: str
     note: str
@@ -81,7 +81,7 @@ class ComparisonData:
 
     @cached_property
     def digest(self) -> str:
-        """Of all embeddings and labels: results on other ones are not taken for finished."""
+        """Return a hash of all embeddings and labels; results with another one are outdated."""
         digest = hashlib.sha256()
         for data in self.splits.values():
             for values in (data.text, data.audio, data.visual, data.labels):
@@ -91,19 +91,19 @@ class ComparisonData:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonConfig:
-    """How is compared; the section `comparison` of a recipe."""
+    """Settings of a comparison; the section `comparison` of a recipe."""
 
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     modes: tuple[str, ...] = ("offline", "causal")
-    """Of heads with context; `no context`: every utterance is a conversation by itself."""
+    """For models with context; `no context`: every utterance is a separate conversation."""
     epoch: str = "dev"
-    """Which one is tested: the best on `dev`, or the `last` where dev cannot choose."""
+    """The epoch that is tested: the best on `dev`, or the `last` if dev cannot select one."""
     resamples: int = 2000
-    """Of the paired bootstrap."""
+    """Number of samples of the paired bootstrap."""
 
     def __post_init__(self) -> None:
         if not self.seeds or self.resamples < 1:
-            raise ValueError("it takes a seed and a resample to compare anything")
+            raise ValueError("a comparison needs at least one seed and one resample")
         if not self.modes or set(self.modes) - set(MODES):
             raise ValueError(f"modes is {self.modes}; they are {MODES}")
         if self.epoch not in ("dev", "last"):
@@ -117,21 +117,21 @@ class TableRow:
     head: str
     """See `heads.registry.head_class`; or `ridge`."""
     name: str = ""
-    """In the table; default the head's."""
+    """Name in the table; default: that of the model."""
     group: str = ""
-    """Rows of one group make one (ablation) table, compared with its first row."""
+    """Rows of one group are one (ablation) table; its first row is the reference."""
     seen: tuple[str, ...] = MODALITIES
-    """In training."""
+    """Modalities in training."""
     tested: tuple[str, ...] = ()
-    """What dev and test show; default what is seen in training."""
+    """Modalities on dev and test; default: those of the training."""
     objective: str = ""
-    """One of OBJECTIVES; default the one of the head's paper."""
+    """One of OBJECTIVES; default: that of the model's paper."""
     weights: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """Of the objective; default the paper's."""
+    """Weights of the objective; default: those of the paper."""
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """Of the head, beyond the section `network` or instead of it (its paper's width, ...)."""
+    """Settings of the model in addition to or instead of the section `network`."""
     trainer: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """Instead of values of the section `trainer`: the paper's rate, batch, epochs, ..."""
+    """Values that replace those of the section `trainer`, such as the learning rate of a paper."""
     batches: str = "conversations"
     """What `batch_size` counts: conversations, or utterances (fusion models without context)."""
 
@@ -154,7 +154,7 @@ class TableRow:
 
     @property
     def reads_context(self) -> bool:
-        """Whether other utterances of the conversation count."""
+        """Whether other utterances of the conversation change the result."""
         return self.head != RIDGE and head_class(self.head).READS_CONTEXT
 
     @property
@@ -174,18 +174,18 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """Everything but the row, the mode and the seed."""
+    """The settings that all runs of a comparison share."""
 
     config: ComparisonConfig
     network: HeadSizes
     dropout: ModalityDropout
     trainer: TrainerConfig
     begin: Callable[[FusionModel], None] | None = None
-    """Called with a new head: it may get weights to begin with."""
+    """Called with a new model, to set initial weights."""
 
 
 def setup_of(recipe: Recipe) -> Setup:
-    """What a recipe's sections say of all its rows.
+    """Read the sections of a recipe that concern all its rows.
 
     Raises:
         RecipeError: a section is not usable.
@@ -202,7 +202,7 @@ Results = dict[tuple[TableRow, str], list[dict[str, Any]]]
 
 
 def compare(recipe: Recipe, corpus: ComparisonData) -> None:
-    """All runs of a recipe (or those of one seed), and the table.
+    """Run a recipe (all seeds or one), and write the table.
 
     Raises:
         RecipeError: the recipe is not usable.
@@ -222,7 +222,7 @@ def compare(recipe: Recipe, corpus: ComparisonData) -> None:
                 f" {result['seconds']:.0f} s",
                 flush=True,
             )
-            if seed == seeds[0] or (row, mode) == table_rows[-1]:  # of what is there so far
+            if seed == seeds[0] or (row, mode) == table_rows[-1]:  # of the results so far
                 there = {key: results for key, results in finished_results.items() if results}
                 text = table(there, corpus, setup.config)
                 (recipe.out / "table.md").write_text(text, encoding="utf-8")
@@ -230,10 +230,10 @@ def compare(recipe: Recipe, corpus: ComparisonData) -> None:
 
 
 def rows(recipe: Recipe) -> list[TableRow]:
-    """The section `rows`.
+    """Read the section `rows`.
 
     Raises:
-        RecipeError: it is no list of rows, or two of a group have the same name.
+        RecipeError: it is not a list of rows, or two of a group have the same name.
     """
     values = recipe.sections.get("rows")
     if not isinstance(values, list) or not all(isinstance(value, Mapping) for value in values):
@@ -245,10 +245,10 @@ def rows(recipe: Recipe) -> list[TableRow]:
 
 
 def spread_out(values: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Rows as they are; one with `grid`, a list for each of some weights, as a row for each choice.
+    """Expand rows with `grid`, lists of weights, to a row for each combination.
 
     Raises:
-        RecipeError: a grid is no table of lists.
+        RecipeError: a grid is not a mapping of names to lists.
     """
     result: list[Mapping[str, Any]] = []
     for value in values:
@@ -261,7 +261,7 @@ def spread_out(values: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
             or not grid
             or not all(isinstance(choices, list) and choices for choices in grid.values())
         ):
-            raise RecipeError(f"grid must be lists, such as {{alpha: [0.0, 0.1]}}, not {grid!r}")
+            raise RecipeError(f"grid must have lists, such as {{alpha: [0.0, 0.1]}}, not {grid!r}")
         rest = {key: each for key, each in value.items() if key != "grid"}
         for chosen in product(*grid.values()):
             weights = dict(zip(grid, chosen, strict=True))
@@ -274,7 +274,7 @@ def spread_out(values: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def check_rows(rows: Sequence[TableRow], trainer: TrainerConfig) -> None:
-    """Refuse wrong rows before anything is trained.
+    """Check rows before anything is trained.
 
     Raises:
         RecipeError: two of a group have the same name; unknown weights, options or trainer values.
@@ -282,21 +282,21 @@ def check_rows(rows: Sequence[TableRow], trainer: TrainerConfig) -> None:
     for row in rows:
         if "seed" in row.trainer:
             raise RecipeError(f"trainer of {row.title} has a seed; give seeds in `comparison`")
-        trainer_of(row, trainer)  # refuses what is none
+        trainer_of(row, trainer)  # raises RecipeError for unknown values
     names = [(row.group, row.title) for row in rows]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise RecipeError(f"rows: {sorted(twice)} is there more than once; give them a `name`")
+        raise RecipeError(f"rows: {sorted(twice)} occur more than once; give them a `name`")
     for row in rows:
         if row.head != RIDGE:
-            _ = row.objective_config  # refuses unknown weights
+            _ = row.objective_config  # raises RecipeError for unknown weights
             build(head_class(row.head).CONFIG, row.options, f"options of {row.title}")
 
 
 def check_models(rows: Sequence[TableRow], network: HeadSizes) -> None:
-    """Refuse fusion models of other packages that do not keep to their contract.
+    """Check that fusion models of other packages satisfy their contract.
 
     Raises:
-        RecipeError: names the row and the clause.
+        RecipeError: one does not; names the row and the clause.
     """
     for row in rows:
         if row.head != RIDGE:
@@ -307,18 +307,18 @@ def check_models(rows: Sequence[TableRow], network: HeadSizes) -> None:
 
 
 def trainer_of(row: TableRow, trainer: TrainerConfig) -> TrainerConfig:
-    """The section `trainer` with what the row has instead.
+    """Return the section `trainer` with the values of a row.
 
     Raises:
-        RecipeError: a value that the trainer does not have, or refuses.
+        RecipeError: the trainer does not have a value, or it is out of range.
     """
     return build(TrainerConfig, {**asdict(trainer), **row.trainer}, f"trainer of {row.title}")
 
 
 def variants(rows: Sequence[TableRow], modes: Sequence[str]) -> Iterator[tuple[TableRow, str]]:
-    """Every row in its modes, in the order of the table; a head without context has one.
+    """Yield every row in its modes, in the order of the table; one mode without context.
 
-    Mode by mode; in groups row by row, as the first one is the reference.
+    Sorted by mode; in groups sorted by row, as the first one is the reference.
     """
     grouped = any(row.group for row in rows)
     order = product(rows, MODES) if grouped else ((row, mode) for mode in MODES for row in rows)
@@ -336,9 +336,9 @@ def finished_run(
     out: Path,
     teacher: FusionModel | None = None,
 ) -> dict[str, Any]:
-    """The result of a run; trained only if it is not there yet with the same settings.
+    """Return the result of a run; train only if there is no result with the same settings.
 
-    teacher: of an objective that needs one; None: it is trained first, as a run of its own.
+    teacher: for an objective that needs one; None: it is trained first, as a separate run.
     """
     settings = {
         "row": asdict(row),
@@ -370,7 +370,7 @@ def finished_run(
 
 
 def run_folder(row: TableRow, mode: str, seed: int, out: Path) -> Path:
-    """OUT/<group>-<row>-<mode>/seed-N."""
+    """Return OUT/<group>-<row>-<mode>/seed-N."""
     name = " ".join(filter(None, (row.group, row.title, mode)))
     return out / re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-") / f"seed-{seed}"
 
@@ -378,7 +378,7 @@ def run_folder(row: TableRow, mode: str, seed: int, out: Path) -> Path:
 def trained_teacher(
     row: TableRow, mode: str, seed: int, corpus: ComparisonData, setup: Setup, out: Path
 ) -> FusionModel:
-    """The row's head, trained on text alone with labels alone."""
+    """Train the row's model on text only, with cross-entropy only."""
     alone = replace(
         row,
         name=f"{row.title} teacher",
@@ -394,17 +394,17 @@ def trained_teacher(
 
 
 def is_cut(row: TableRow, mode: str) -> bool:
-    """Whether a head that would use the conversation gets none."""
+    """Whether a model with context gets single utterances."""
     return mode == MODES[0] and row.reads_context
 
 
 def cut(data: Dialogues) -> Dialogues:
-    """Every utterance as a conversation by itself."""
+    """Return every utterance as a separate conversation."""
     return replace(data, first=np.arange(len(data.first)))
 
 
 def new_head(row: TableRow, mode: str, corpus: ComparisonData, network: HeadSizes) -> FusionModel:
-    """The row's head with new weights."""
+    """Return the row's model with new weights."""
     fixed = {
         "causal": mode == "causal" or is_cut(row, mode),
         "embeddings": corpus.splits["train"].sizes,
@@ -425,7 +425,7 @@ def run(
 ) -> dict[str, Any]:
     """Train one model and test it once."""
     trainer, splits, classes = setup.trainer, corpus.splits, len(corpus.labels)
-    if is_cut(row, mode):  # as many utterances in a batch as there would be with conversations
+    if is_cut(row, mode):  # keep the number of utterances per batch
         train = splits["train"]
         longer = round(len(train.first) / len(np.unique(train.first)))
         trainer = replace(trainer, batch_size=trainer.batch_size * max(1, longer))
@@ -482,7 +482,7 @@ def run(
 def keep_predictions(
     model: FusionModel, row: TableRow, corpus: ComparisonData, out: Path, content: Mapping[str, Any]
 ) -> None:
-    """logits.npz and metrics.json of what was chosen, for `erc evaluate` and `erc table`."""
+    """Write logits.npz and metrics.json of the model, for `erc evaluate` and `erc table`."""
     splits = {}
     for name in MEASURED:
         data = corpus.splits[name]
@@ -495,7 +495,7 @@ def keep_predictions(
 def ridge(
     row: TableRow, seed: int, corpus: ComparisonData, out: Path, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The linear baseline: features standardised and side by side, a missing one is its mean."""
+    """Fit the linear baseline on joined, standardized features; a missing one is its mean."""
     data, dev = corpus.splits["train"], corpus.splits["dev"]
     scaler = {m: StandardScaler().fit(getattr(data, m)) for m in row.seen}
 
@@ -536,7 +536,7 @@ def ridge(
 
 
 def tested(answer: Any, seen: Sequence[bool], corpus: ComparisonData, seed: int) -> dict[str, Any]:
-    """Test in every condition. answer: (dialogues, modalities seen) -> labels (N,)."""
+    """Test in every condition. answer: (dialogues, modalities) -> predicted labels (N,)."""
     test, classes = corpus.splits["test"], len(corpus.labels)
     answers = {}
     for condition in CONDITIONS:
@@ -550,7 +550,7 @@ def tested(answer: Any, seen: Sequence[bool], corpus: ComparisonData, seed: int)
 
 
 def score(data: Dialogues, answers: NDArray[np.int64], classes: int) -> dict[str, float]:
-    """Of the utterances that have a label."""
+    """Return the scores over the utterances that have a label."""
     known = data.labels >= 0
     truth, predicted = data.labels[known], answers[known]
     return {
@@ -563,9 +563,9 @@ def score(data: Dialogues, answers: NDArray[np.int64], classes: int) -> dict[str
 def disturbed(
     data: Dialogues, train: Dialogues, condition: str, shown: Sequence[bool], seed: int
 ) -> tuple[Dialogues, tuple[bool, ...]]:
-    """The test as one of CONDITIONS: other features, or less seen. Nothing seen: not measured.
+    """Return the test split in one of CONDITIONS, with the modalities that are left (maybe none).
 
-    Noise is normal with the mean and the deviation of the train split, number by number.
+    Noise is normal with the mean and the deviation of each dimension in the train split.
     """
     seen = list(shown)
     for m, name in enumerate(MODALITIES):
@@ -582,7 +582,7 @@ def disturbed(
 
 
 def table(results: Results, corpus: ComparisonData, config: ComparisonConfig) -> str:
-    """Markdown: one table, or one per group."""
+    """Return Markdown: one table, or one per group."""
     some = next(iter(results.values()))
     seeds = ", ".join(str(result["settings"]["trainer"]["seed"]) for result in some)
     test = corpus.splits["test"]
@@ -629,9 +629,9 @@ def _group(
 
 
 def _reference(group: str, results: Results, config: ComparisonConfig) -> tuple[TableRow, str]:
-    """The row that the others are compared with: the first of a group, else the best.
+    """Return the reference row of a group, its first one, or of all rows, the best one.
 
-    The best on dev; where dev cannot choose, the best on test.
+    The best on dev; on test if dev cannot select an epoch.
     """
     if group:
         return next(iter(results))

@@ -1,1 +1,1 @@
-"""Readers of the data sets, each checking what it reads."""
+"""Readers of the data sets, which check the files that they read."""

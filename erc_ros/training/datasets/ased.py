@@ -36,7 +36,7 @@ def parse(stem: str) -> ClipLabel:
     """
     match = _PATTERN.fullmatch(stem)
     if match is None:
-        raise ValueError(f"{stem!r} is no name of an ASED clip, like a5-07-02-01-05")
+        raise ValueError(f"{stem!r} is not the name of an ASED clip, such as a5-07-02-01-05")
     emotion = EMOTIONS[match[1].lower()]
     speaker = f"{match[2]}-{match[3]}"
     return ClipLabel(speaker, SEX[match[2]], emotion, LABELS.index(TO_MELD[emotion]))

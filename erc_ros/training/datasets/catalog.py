@@ -17,7 +17,7 @@ _TABLE = re.compile(r"(<!-- corpora: (\w+) -->\n).*?(\n<!-- end -->)", re.DOTALL
 
 
 def table(use: str) -> str:
-    """A Markdown table of the built-in corpora of one use (TRAINING or EVALUATION)."""
+    """Return a Markdown table of the built-in corpora of one use (TRAINING or EVALUATION)."""
     rows = [
         [
             f"`{spec.name}`",
@@ -36,7 +36,7 @@ def table(use: str) -> str:
 
 
 def filled(text: str) -> str:
-    """A document with its tables of corpora renewed."""
+    """Return a document with updated tables of corpora."""
     return _TABLE.sub(lambda m: f"{m[1]}{table(m[2])}{m[3]}", text)
 
 

@@ -1,4 +1,4 @@
-"""Text as it was meant: files that were saved as UTF-8, Windows-1252, or a mixture of both."""
+"""Read text files that were saved as UTF-8, Windows-1252, or a mixture of both."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any
 class CorpusRecord:
     """One record of a table.
 
-    number: as a spreadsheet counts, the first record is 2. fields: by column, repaired; None where
-    the row is too short, and what is too much under the key None. repaired: it had Windows-1252
-    leftovers.
+    number: as in a spreadsheet, the first record is 2. fields: by column, repaired; None where the
+    row is too short, and surplus fields under the key None. repaired: whether it had Windows-1252
+    characters.
     """
 
     number: int
@@ -27,10 +27,10 @@ class CorpusRecord:
 def read_records(
     path: Path, columns: tuple[str, ...], delimiter: str = ",", quoting: int = csv.QUOTE_MINIMAL
 ) -> Iterator[CorpusRecord]:
-    """The records of a CSV or TSV file whose first line names its columns.
+    """Yield the records of a CSV or TSV file whose first line names its columns.
 
     Raises:
-        ValueError: a column is missing, or the file is no table; names the file.
+        ValueError: a column is missing, or the file is not a table; names the file.
     """
     lines, windows = decode_lines(path.read_bytes())
     rows = csv.DictReader(lines, delimiter=delimiter, quoting=quoting)  # type: ignore[call-overload]
@@ -44,17 +44,17 @@ def read_records(
             last = rows.line_num
             yield CorpusRecord(number, clean, changed)
     except csv.Error as error:
-        raise ValueError(f"{path} is no table after its line {rows.line_num}: {error}") from error
+        raise ValueError(f"{path} is not a table after line {rows.line_num}: {error}") from error
 
 
 def decode_lines(content: bytes) -> tuple[list[str], set[int]]:
-    """Lines as UTF-8, else as Windows-1252: MELD's files were saved as both.
+    """Decode each line as UTF-8, else as Windows-1252: MELD's files contain both.
 
     Returns the lines with their ends, and the numbers (from 1) of those that were Windows-1252.
     """
     lines = []
     windows = set()
-    # csv refuses NUL, and a file that lost its end on a disk is full of them
+    # csv raises an error for NUL, and the lost end of a truncated file may consist of them
     content = content.removeprefix(b"\xef\xbb\xbf").replace(b"\0", b"")
     for number, line in enumerate(content.splitlines(keepends=True), start=1):
         try:
@@ -66,19 +66,19 @@ def decode_lines(content: bytes) -> tuple[list[str], set[int]]:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds.
+    """Read a JSON file.
 
     Raises:
-        ValueError: it is cut, or something else; names the file.
+        ValueError: it is truncated or not JSON; names the file.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is cut or no JSON ({error}); get it again") from error
+        raise ValueError(f"{path} is truncated or not JSON ({error}); download it again") from error
 
 
 def repair(text: str) -> str:
-    """Windows-1252 bytes that were read as Latin-1 (U+0080..U+009F) become what was meant."""
+    """Correct Windows-1252 characters that were decoded as Latin-1 (U+0080..U+009F)."""
     if not any("\x80" <= c <= "\x9f" for c in text):
         return text
     return "".join(

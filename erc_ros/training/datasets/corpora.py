@@ -70,23 +70,23 @@ BUILT_IN: Mapping[str, CorpusSpec] = {
 }
 
 DIALOGUES = "meld"
-"""The conversations on which the parts of the default bundle are measured and fused."""
+"""The conversations for fusion and measurements of the default bundle."""
 VOTES = "emotionlines"
 ACTED = ("ravdess", "emodb")
-"""Clips that stand for the audio of DIALOGUES where only its text is available."""
+"""Clips that replace the audio of DIALOGUES where only its text is available."""
 VOICES = ("ravdess", "emodb", "nemo", "ased")
-"""What the voice encoder of the default bundle learns from."""
+"""Training corpora of the voice encoder of the default bundle."""
 ORDINARY = "ordinary"
 FACES = "ferplus"
-"""Images that stand for the faces of DIALOGUES, and what the face encoder learns from."""
+"""Images that replace the faces of DIALOGUES; also the training data of the face encoder."""
 CHATS = "emocontext"
-"""On what a bundle is calibrated elsewhere than on DIALOGUES."""
+"""Calibration corpus in addition to DIALOGUES."""
 COMMENTS = "goemotions"
-"""What the text encoder learns first."""
+"""Pretraining corpora of the text encoder."""
 
 
 def find(name: str) -> CorpusSpec:
-    """The corpus of a name; the one function that resolves names of corpora.
+    """Return the corpus of a name; the only function that resolves names of corpora.
 
     Args:
         name: of a built-in corpus or an entry point, or `module:object` of a `CorpusSpec`.
@@ -108,14 +108,14 @@ def find(name: str) -> CorpusSpec:
 
 
 def find_for_training(name: str) -> CorpusSpec:
-    """The same for a corpus that a training reads.
+    """Return a corpus that may be used for training.
 
     Raises:
         ValueError: as `find`, or its use is evaluation only.
     """
     spec = find(name)
     if spec.use != TRAINING:
-        raise ValueError(f"corpus {name!r} is to measure with and never to train on")
+        raise ValueError(f"corpus {name!r} is for evaluation only, not for training")
     return spec
 
 
@@ -124,14 +124,14 @@ def read(corpus: str, data: Path, split: str) -> Split:
 
     Raises:
         FileNotFoundError: it is not in `data`.
-        ValueError: an unknown corpus or split, one to measure with only, one without
-            conversations, or files of another form.
+        ValueError: an unknown corpus or split, a corpus for evaluation only or without
+            conversations, or files of another format.
     """
     return read_split(find_for_training(corpus), data, split)
 
 
 def read_split(spec: CorpusSpec, data: Path, split: str) -> Split:
-    """Read one split of a corpus, also of one to measure with only.
+    """Read one split of a corpus, also of one for evaluation only.
 
     Raises:
         FileNotFoundError, ValueError: as `read`.
@@ -142,9 +142,9 @@ def read_split(spec: CorpusSpec, data: Path, split: str) -> Split:
 
 
 def clips(corpora: Iterable[str], data: Path) -> SpeechCorpus:
-    """The labeled clips of these corpora, one after the other, for training.
+    """Return the labeled clips of these corpora for training.
 
-    Clips of speakers that a corpus holds out are not among them.
+    Clips of the corpora's held-out speakers are excluded.
 
     Raises:
         ValueError: an unknown corpus, or one without such clips.
@@ -164,7 +164,7 @@ def _allowed(spec: CorpusSpec, corpus: SpeechCorpus) -> SpeechCorpus:
 
 
 def images(corpus: str, data: Path) -> FerPlus:
-    """The labeled face images of a corpus.
+    """Return the labeled face images of a corpus.
 
     Raises:
         ValueError: an unknown corpus, or one without such images.
@@ -181,10 +181,10 @@ class UnusableMediaError(ValueError):
 
 
 def sound(corpus: str, clip: Path) -> NDArray[np.float32]:
-    """The audio of an utterance (n,) at SAMPLE_RATE, as `speech.read_corpus` would give it.
+    """Return the audio of an utterance (n,) at SAMPLE_RATE, trimmed as in `speech.read_corpus`.
 
     Raises:
-        UnusableMediaError: unreadable, cut, empty, silent or not finite.
+        UnusableMediaError: unreadable, truncated, empty, silent or not finite.
     """
     try:
         spec = find(corpus)
@@ -195,7 +195,7 @@ def sound(corpus: str, clip: Path) -> NDArray[np.float32]:
 
 
 def frames(pictures: Path, most: int) -> NDArray[np.uint8]:
-    """Images (T, H, W, 3) RGB evenly over an utterance, T at most `most`.
+    """Return images (T, H, W, 3) RGB evenly over an utterance, T at most `most`.
 
     Args:
         images: a clip, or the crops of `erc cut-faces`.

@@ -1,7 +1,7 @@
-"""What a corpus is: one `CorpusSpec` states its reader, license, labels, splits and permitted use.
+"""`CorpusSpec`: the reader, license, labels, splits and permitted use of a corpus.
 
-Every part of the package that needs a corpus asks `corpora.find(name)` for its spec. A corpus
-outside this package is a `CorpusSpec` that recipes and commands name as `module:object`.
+`corpora.find(name)` returns the spec of a corpus. A corpus outside this package is a `CorpusSpec`
+that recipes and commands name as `module:object`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TRAINING, EVALUATION = "training", "evaluation"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CorpusSpec:
-    """Everything that the package knows about one corpus.
+    """All facts about one corpus.
 
     A corpus needs at least one reader. `read` is required for `erc encode`, the systems and the
     text encoder; `clips` for the voice encoder; `images` for the face encoder.
@@ -48,23 +48,23 @@ class CorpusSpec:
     about: str
     """For model cards: who speaks, in which situation and language."""
     license: str
-    """In short; empty if no license is stated."""
+    """Short name of the license; empty if no license is stated."""
     is_commercial: bool = False
     """Whether the license allows commercial use beyond doubt."""
     source: str = ""
-    """Where the license is stated, and whom to name."""
+    """Where the license is stated, and the attribution."""
     languages: tuple[str, ...] = ("en",)
-    """ISO 639-1; of the text, or of the speech of a corpus without text."""
+    """ISO 639-1 code of the text, or of the speech of a corpus without text."""
 
     labels: tuple[str, ...] = LABELS
-    """In the order of the label indices that the readers return."""
+    """Label names, in the order of the label indices that the readers return."""
     meanings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Label -> those of `utterances.LABELS` that it may mean. A label that is missing here means
     the label of the same name."""
     splits: tuple[str, ...] = ("train", "dev", "test")
     """As the reader names them: train, dev or valid, and test; or only "all"."""
     speakers: int | None = None
-    """How many people speak (images: None)."""
+    """Number of people who speak (images: None)."""
     held_out_speakers: frozenset[str] = frozenset()
     """Names as in `Clip.speaker` of people whose clips no training uses."""
     use: str = TRAINING
@@ -72,30 +72,30 @@ class CorpusSpec:
 
     read: Callable[[Path, str], Split] | None = None
     """(data folder, split) -> conversations. Raises FileNotFoundError if the corpus is not in the
-    folder, ValueError for an unknown split or files of another form."""
+    folder, ValueError for an unknown split or files of another format."""
     clips: Callable[[Path], SpeechCorpus] | None = None
     """data folder -> labeled clips of known speakers. Raises FileNotFoundError."""
     is_trimmed: bool = False
     """Whether silence at both ends of a clip is removed, as `clips` does."""
     max_seconds: float | None = None
-    """Only so much of the beginning of a clip is used; None: all of it."""
+    """Maximum duration from the beginning of a clip that is used; None: no limit."""
     images: Callable[[Path], FerPlus] | None = None
     """data folder -> labeled face images. Raises FileNotFoundError."""
     scenes: tuple[str, Callable[[Path], Mapping[str, Iterator[tuple[str, Scene]]]]] | None = None
-    """For `erc cut-faces`: the folder below `faces/`, which several readings of one corpus share,
+    """For `erc cut-faces`: the folder below `faces/`, which several specs of one corpus share,
     and data folder -> part -> (utterance, scene)."""
     has_features: bool = False
-    """Whether it is published as features: `LabelledUtterance.features` of every utterance."""
+    """Whether every utterance has published features (`LabelledUtterance.features`)."""
     note: str = ""
-    """For tables of results: what a reader has to know about the corpus."""
+    """Remarks on the corpus for tables of results."""
     votes: tuple[str, Callable[[Split, Path], Split]] | None = None
-    """Another corpus with the votes of several raters on the same text, and what adds them:
+    """Another corpus with votes of raters on the same text, and the function that adds them:
     (train split, data folder) -> the split with votes."""
     text_number: int | None = None
     """Its place among the corpora of the shared text classifier; None for all others."""
 
     content: str = ""
-    """For the table in the documentation: what it consists of, with the publication."""
+    """For the table in the documentation: content and publication."""
     media: str = ""
     """Folder of the media files, if the owners of the corpus hand them out only on request."""
     layout: str = ""
@@ -125,10 +125,10 @@ class CorpusSpec:
         return next((name for name in self.splits if name in ("dev", "valid")), "dev")
 
     def meaning(self, label: str) -> tuple[int, ...]:
-        """Which of `utterances.LABELS` a label may mean, as indices.
+        """Return the indices in `utterances.LABELS` of the labels that a label may mean.
 
         Raises:
-            ValueError: none of them.
+            ValueError: it means none of them.
         """
         names = self.meanings.get(label, (label,))
         if unknown := set(names) - set(LABELS):
@@ -140,7 +140,7 @@ class CorpusSpec:
 
     @property
     def to_labels(self) -> NDArray[np.int64]:
-        """(C,) The index in `utterances.LABELS` that each label means.
+        """Return the index (C,) in `utterances.LABELS` that each label means.
 
         Raises:
             ValueError: a label means none or several of them.
@@ -158,5 +158,5 @@ class CorpusSpec:
 
     @property
     def summary(self) -> str:
-        """Title and license in one line."""
+        """Return title and license in one line."""
         return f"{self.title}: {self.license or 'license not known'}"

@@ -46,8 +46,8 @@ def read_dailydialog(data: Path, split: str) -> Split:
     """Read one split. Rows are dialogues, by their line.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: an unknown split, or two files that do not belong together.
+        FileNotFoundError: the files are missing.
+        ValueError: an unknown split, or files with different numbers of dialogues.
     """
     if split not in SPLITS:
         raise ValueError(f"DailyDialog has the splits {tuple(SPLITS)} here, not {split!r}")
@@ -57,8 +57,8 @@ def read_dailydialog(data: Path, split: str) -> Split:
     emotions, _ = _lines(file.with_name(f"dialogues_emotion_{theirs}.txt"))
     if len(dialogues) != len(emotions):
         raise ValueError(
-            f"{file} has {len(dialogues)} lines and its emotions have {len(emotions)}: get both"
-            " again, from one archive"
+            f"{file} has {len(dialogues)} lines and its emotions have {len(emotions)}: download"
+            " both again, from one archive"
         )
     faults = FileFaults(file.name)
     conversations: list[Conversation] = []

@@ -1,8 +1,8 @@
 """EmoDB, the Berlin Database of Emotional Speech (Burkhardt et al. 2005): ten speakers, German.
 
 A file's name is speaker (2 digits), text (letter and 2 digits), emotion (a German letter), version.
-In some copies a part of the emotions is cut to two seconds, so that the length of a clip would
-reveal its emotion. Only the first two seconds of each clip are used, and padding is trimmed.
+In some copies the clips of some emotions are cut to two seconds, so that the duration of a clip
+would reveal its emotion. Only the first two seconds of each clip are used, without padding.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def parse(stem: str) -> ClipLabel:
     """
     match = _PATTERN.fullmatch(stem)
     if match is None or match[1] not in SEX:
-        raise ValueError(f"{stem!r} is no name of an EmoDB clip, like 03a01Wa")
+        raise ValueError(f"{stem!r} is not the name of an EmoDB clip, such as 03a01Wa")
     emotion = EMOTIONS[match[2]]
     meld = TO_MELD.get(emotion)
     label = None if meld is None else LABELS.index(meld)

@@ -31,7 +31,7 @@ EMOTIONS = {
     "Powerful": None,
 }
 LONG = 5
-"""Words; a shorter utterance may be said twice by chance."""
+"""Minimum length in words of an utterance that identifies a scene; shorter ones recur by chance."""
 KNOWN_SCENE = "scene of MELD or EmotionLines"
 
 
@@ -39,7 +39,7 @@ def read_emorynlp(data: Path, split: str) -> Split:
     """Read one split. Rows are scenes, numbered over the whole file, from 1.
 
     Raises:
-        FileNotFoundError: no such file, or MELD or EmotionLines is not there to compare with.
+        FileNotFoundError: the file, or MELD or EmotionLines for the comparison, is missing.
         ValueError: an unknown split, or a file of another form.
     """
     if split not in SPLITS:

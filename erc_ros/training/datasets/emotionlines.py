@@ -22,7 +22,7 @@ from erc_ros.training.datasets.utterances import (
 FOLDER = "emotionlines_friends"
 SPLITS = {"train": 10561, "dev": 1178, "test": 2764}  # utterances, as published
 NO_MAJORITY = "no majority"
-# Five votes are written as seven digits in this order.
+# The counts of the five votes are seven digits in this order.
 VOTE_ORDER = ("neutral", "joy", "sadness", "fear", "anger", "surprise", "disgust")
 
 

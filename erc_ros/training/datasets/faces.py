@@ -1,9 +1,9 @@
 """`erc cut-faces`: detect and crop the faces of a corpus' clips once, as on the robot.
 
-To find a face takes 20 to 40 ms, a hundred times as long as to read a crop, and every epoch would
-do it again. So each utterance gets a JPEG below DATA/faces: crops evenly over it, one below the
-other, of the one face that is largest over the utterance. Beside them is index.json, with the
-reason for every utterance that has no face.
+Detection takes 20 to 40 ms per image, a hundred times as long as reading a crop, so that it is not
+repeated in every epoch. Each utterance gets a JPEG below DATA/faces with crops at regular times,
+one below the other, of the face that is largest over the utterance. index.json in the same folder
+has the reason for every utterance without a face.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from erc_ros.training.datasets.scenes import FACES, INDEX, NO_FACE, WHOLE, Scene
 from erc_ros.values.files import write_whole
 
 CROPS, SIZE, QUALITY = 16, 224, 92
-AT_ONCE = 32  # utterances after which the index is written
+AT_ONCE = 32  # number of utterances after which the index is written
 RATE = 1000.0  # Hz; every image that is given to the tracker is searched
 
 
@@ -42,7 +42,7 @@ class FaceCut:
 
 
 def cut(scene: Scene, most: int = CROPS, size: int = SIZE) -> FaceCut:
-    """Return the face of a scene, or all of it if it shows one person and no face is detected.
+    """Return the face of a scene, or the whole image of one person without a detected face.
 
     Raises:
         UnusableClipError: unreadable, without images, or without a face among several people.
@@ -56,7 +56,7 @@ def cut(scene: Scene, most: int = CROPS, size: int = SIZE) -> FaceCut:
     area: Counter[str] = Counter()
     for number, frame in enumerate(frames, start=1):
         height, width = frame.shape[:2]
-        # About the robot's rate of detections, so that it tells faces apart as the robot does.
+        # About the robot's detection rate, so that faces are tracked as on the robot.
         stamp = number * 200_000_000
         seen = tracker.feed(Frame(stamp, "bgr8", width, height, 0, frame.tobytes()))
         for face in seen:
@@ -81,17 +81,17 @@ def _middle(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 def cut_corpus(
     scenes: Iterable[tuple[str, Scene]], folder: Path, most: int = CROPS, size: int = SIZE
 ) -> Counter[str]:
-    """Cut what is not there yet; returns how often which outcome: "face", WHOLE or a reason.
+    """Crop the utterances that have no crops yet; return outcome (face, WHOLE, reason) -> count.
 
     Raises:
         ValueError: the folder holds crops of another size or number.
-        OSError: it cannot be written; what was cut stays, and is not cut again.
+        OSError: a file cannot be written; finished crops are kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
     settings = {"crops": most, "size": size}
     index = json.loads((folder / INDEX).read_text("utf-8")) if (folder / INDEX).is_file() else {}
     if index and {key: index.get(key) for key in settings} != settings:
-        raise ValueError(f"{folder} has other crops than {settings}: remove it, or choose those")
+        raise ValueError(f"{folder} has other crops than {settings}: remove it or use these")
     outcomes: dict[str, str] = index.get("utterances", {})
     waiting = 0
     for name, scene in scenes:
@@ -121,15 +121,15 @@ def _write_index(folder: Path, settings: dict[str, int], outcomes: dict[str, str
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status: 0, or 2 where corpus or settings are not usable."""
+    """Run the command; return 0, or 2 if corpus or settings cannot be used."""
     from erc_ros.training.datasets.corpora import BUILT_IN, find
 
     built_in = {spec.scenes[0]: spec for spec in BUILT_IN.values() if spec.scenes}
     parser = argparse.ArgumentParser(prog="erc cut-faces", description=__doc__)
     parser.add_argument("corpus", help=f"{', '.join(built_in)}, or module:object")
     parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
-    parser.add_argument("--crops", type=int, default=CROPS, help="of an utterance, at most")
-    parser.add_argument("--size", type=int, default=SIZE, help="pixels, the side of a crop")
+    parser.add_argument("--crops", type=int, default=CROPS, help="crops per utterance, at most")
+    parser.add_argument("--size", type=int, default=SIZE, help="side of a crop, pixels")
     chosen = parser.parse_args(argv)
     if not (1 <= chosen.crops <= 256 and 8 <= chosen.size <= 1024):
         parser.error("--crops must be 1 to 256, --size 8 to 1024")

@@ -1,4 +1,4 @@
-"""MELD and IEMOCAP as features that other projects publish, in the form of their files.
+"""Read features of MELD and IEMOCAP that other projects publish, in their file formats.
 
 A folder holds the files of one project; pickles are read without running code (`safe_pickle`):
 
@@ -39,9 +39,9 @@ NOTHING = np.zeros(0, np.float32)
 LIMIT = 10.0
 LAST_SPEAKER = 9
 MELD_TRAIN, MELD_DEV = 1039, 1153
-"""Dialogues are numbered through train, dev and test; those are the first of dev and of test."""
+"""First dialogue numbers of dev and test; dialogues are numbered across train, dev and test."""
 FIELDS: Mapping[tuple[int, int], Mapping[str, int]] = {
-    # (length, where the dialogues of train are) -> where the rest is
+    # (length of the tuple, position of train's dialogues) -> positions of the other parts
     (9, 7): {"speakers": 1, "labels": 2, "text": 3, "audio": 4, "visual": 5, "words": 6},
     (9, 6): {"speakers": 1, "labels": 2, "text": 3, "audio": 4, "words": 5},
     (10, 7): {"speakers": 1, "labels": 2, "text": 3, "audio": 4, "visual": 5, "words": 6},
@@ -56,7 +56,7 @@ LAYERS = 4
 
 @dataclass(frozen=True, eq=False)
 class Published:
-    """What the files of a folder hold, by dialogue.
+    """The content of a folder's files, by dialogue.
 
     features: modality -> dialogue -> (U, d). splits: name -> dialogues.
     """
@@ -72,8 +72,8 @@ class Published:
 class Source:
     """A corpus whose features are published.
 
-    folder: below the data folder. dev: dialogues of train -> those that are dev. read: the corpus
-    itself, for files without labels. merged: published label -> label, where they differ.
+    folder: below the data folder. dev: dialogues of train -> those that become dev. read: reads the
+    corpus itself, for files without labels. merged: published label -> label, where they differ.
     """
 
     folder: str
@@ -84,11 +84,11 @@ class Source:
 
 
 def read_features(data: Path, split: str, source: Source) -> Split:
-    """One split of a corpus with the features in `source.folder`.
+    """Read one split of a corpus with the features in `source.folder`.
 
     Raises:
         FileNotFoundError: the folder, or the corpus that its files need, is missing.
-        ValueError: an unknown split, or files of another form; names the file.
+        ValueError: an unknown split, or files of another format; names the file.
     """
     if split not in SPLITS:
         raise ValueError(f"published features are read as {', '.join(SPLITS)}, not {split!r}")
@@ -166,7 +166,7 @@ def _published(file: Path, content: Sequence[Any], source: Source) -> Published:
         train, dev = [k for k in both if k not in chosen], [k for k in both if k in chosen]
     else:
         raise ValueError(
-            f"{file}: a tuple of {len(content)} with dialogues at {groups} is of no known project"
+            f"{file}: a tuple of {len(content)} with dialogues at {groups} has an unknown format"
         )
     features = {m: value for m, value in features.items() if isinstance(value, Mapping) and value}
     labels, speakers = content[places["labels"]], content[places["speakers"]]
@@ -180,7 +180,7 @@ def _published(file: Path, content: Sequence[Any], source: Source) -> Published:
 
 
 def _is_group(value: Any) -> bool:
-    """Whether it is a list of dialogues: names or numbers, not a table."""
+    """Whether a value is a list of dialogues, which are names or numbers."""
     if not isinstance(value, (set, frozenset, list, tuple)) or not value:
         return False
     return all(isinstance(each, (str, int, np.integer)) for each in value)
@@ -204,7 +204,7 @@ def _conversation(
     except KeyError as error:
         raise ValueError(f"{file}: dialogue {error} is not in all of its parts") from error
     except TypeError as error:
-        raise ValueError(f"{file}: dialogue {key} is of no known project: {error}") from error
+        raise ValueError(f"{file}: dialogue {key} has an unknown format: {error}") from error
     if wrong := [m for m, x in rows.items() if len(x) != len(labels)]:
         raise ValueError(
             f"{file}: dialogue {key} has {len(labels)} labels, and not so many {wrong}"
@@ -229,7 +229,7 @@ def _conversation(
 
 
 def _rows(where: str, values: Any) -> Array:
-    """(U, d).
+    """Convert values to features (U, d).
 
     Raises:
         ValueError: they are of different lengths, or not finite numbers.
@@ -237,14 +237,14 @@ def _rows(where: str, values: Any) -> Array:
     try:
         rows = np.asarray(list(values), np.float32)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{where} are no vectors of one length: {error}") from error
+        raise ValueError(f"{where} are not vectors of equal length: {error}") from error
     if rows.ndim != 2 or not np.isfinite(rows).all():
         raise ValueError(f"{where} must be vectors of finite numbers, not {rows.shape}")
     return rows
 
 
 def _numbered(speakers: Iterable[Any]) -> list[int]:
-    """1, 2, ... by first appearance; names, letters, or one-hot vectors."""
+    """Number speakers (names, letters, or one-hot vectors) 1, 2, ... by first appearance."""
     names = [str(np.asarray(each).tolist()) for each in speakers]
     order = {name: min(n, LAST_SPEAKER) for n, name in enumerate(dict.fromkeys(names), 1)}
     return [order[name] for name in names]
@@ -258,7 +258,7 @@ def _modality(file: Path) -> str:
 def _with_dictionaries(
     contents: Mapping[Path, Any], data: Path, source: Source
 ) -> dict[str, Split]:
-    """The corpus with (train, dev, test) of "dialogue_utterance" -> vector."""
+    """Return the corpus with features of files (train, dev, test): dialogue_utterance -> vector."""
     features: dict[str, Sequence[Mapping[str, Any]]] = {}
     for file, content in contents.items():
         modality = _modality(file)
@@ -271,7 +271,7 @@ def _with_dictionaries(
         features[modality] = content
     if not features:
         names = ", ".join(file.name for file in contents)
-        raise ValueError(f"{next(iter(contents)).parent}: {names} are of no known project")
+        raise ValueError(f"{next(iter(contents)).parent}: {names} have an unknown format")
     splits = {}
     for number, name in enumerate(SPLITS):
         split = source.read(data, name)
@@ -291,7 +291,7 @@ def _with_dictionaries(
 
 
 def _with_arrays(files: Sequence[Path], data: Path, source: Source) -> dict[str, Split]:
-    """The corpus with an array (N, d) for each split, a row for each of its utterances."""
+    """Return the corpus with features of files with an array (N, d) for each split."""
     arrays: dict[str, Mapping[str, Any]] = {}
     for file in files:
         modality = _modality(file)

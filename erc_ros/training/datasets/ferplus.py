@@ -3,9 +3,9 @@
 Layout of the folder: `labels.npz` (votes10 (N, 10), split (N,), both uint8), `meta.json` and
 `mosaic/fer_KK.webp`, 1000 images each as 25 rows x 40 columns of 48x48 tiles.
 
-What is excluded, and named in `FerPlus.findings`:
+Excluded images, which `FerPlus.findings` lists:
 - `repeated`: images identical to an earlier one. FER2013 has 1840 of them; 288 test and 279
-  validation images are in the training part as well, which would flatter every score.
+  validation images are in the training part as well, which would bias every score.
 - `near duplicate`: validation and test images that show a training image again, with another crop
   or a watermark (`near_duplicates`).
 - `no majority`: validation and test images that the FER+ rule gives no class (`majority`).
@@ -37,7 +37,7 @@ CLASSES = (
     "disgust",
     "fear",
     "contempt",
-)  # the order of the vote columns; then come "unknown" and "not a face"
+)  # the order of the vote columns, followed by "unknown" and "not a face"
 TO_MELD = {
     "neutral": "neutral",
     "happiness": "joy",
@@ -46,7 +46,7 @@ TO_MELD = {
     "anger": "anger",
     "disgust": "disgust",
     "fear": "fear",
-    "contempt": "disgust",  # MELD has no contempt; Ekman's nearest, both reject the other person
+    "contempt": "disgust",  # MELD has no contempt; disgust is closest
 }
 SPLITS = ("train", "valid", "test")
 FOLDER = "fer2013plus"
@@ -61,7 +61,7 @@ def load(folder: Path, excluded: frozenset[str] | None = None) -> FerPlus:
             those of FER+ itself (`near_duplicates.INDEX`).
 
     Raises:
-        FileNotFoundError: no labels.npz there.
+        FileNotFoundError: the folder has no labels.npz.
         ValueError: labels of another shape, or a split without any usable image.
     """
     votes, split = _labels(folder / "labels.npz")
@@ -76,7 +76,7 @@ def load(folder: Path, excluded: frozenset[str] | None = None) -> FerPlus:
     for number, name in enumerate(SPLITS):
         use = split == number
         reasons = [("unreadable", readable), ("repeated", first)]
-        if name == "train":  # scattered votes still teach, as long as they are about a face
+        if name == "train":  # divided votes are kept, as targets are distributions
             reasons.append(("not rated as a face", rated & (targets.sum(axis=1) > 0)))
         else:
             reasons.append(("no majority", labels >= 0))
@@ -90,17 +90,17 @@ def load(folder: Path, excluded: frozenset[str] | None = None) -> FerPlus:
             use = use & good
         if not use.any():
             summary = "; ".join(Findings(tuple(faults)).lines())
-            raise ValueError(f"{folder}: no usable picture in the {name} split ({summary})")
+            raise ValueError(f"{folder}: no usable image in the {name} split ({summary})")
         parts.append(Faces(pictures[use], targets[use], labels[use]))
     train, valid, test = parts
     return FerPlus(train, valid, test, Findings(tuple(faults)))
 
 
 def majority(votes: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """The class of each image by FER+'s majority rule, (N, 10) -> (N,); -1 = none.
+    """Return the class of each image by FER+'s majority rule, (N, 10) -> (N,); -1: no class.
 
-    A single vote for a class is noise and dropped; the largest class must then hold more than half
-    of the votes left and be one of the eight emotions.
+    A single vote for a class is dropped as noise; the largest class must then have more than half
+    of the remaining votes and be one of the eight emotions.
     """
     kept = np.where(votes > 1, votes, 0).astype(np.int64)
     best = kept.argmax(axis=1)
@@ -109,9 +109,9 @@ def majority(votes: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def distribution(votes: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Votes for the eight emotions as probabilities, (N, 10) -> (N, 8); single votes are dropped.
+    """Convert votes (N, 10) to probabilities of the emotions (N, 8); single votes are dropped.
 
-    A row without any vote left is all zero.
+    A row without remaining votes is all zero.
     """
     kept = np.where(votes > 1, votes, 0)[:, : len(CLASSES)].astype(np.float32)
     shares: NDArray[np.float32] = kept / np.maximum(kept.sum(axis=1, keepdims=True), 1)
@@ -120,19 +120,19 @@ def distribution(votes: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def _labels(file: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     if not file.is_file():
-        raise FileNotFoundError(f"{file} is missing: {file.parent} is no FER+ folder")
+        raise FileNotFoundError(f"{file} is missing: {file.parent} is not a FER+ folder")
     with np.load(file, allow_pickle=False) as arrays:
         missing = {"votes10", "split"} - set(arrays.files)
         if missing:
             raise ValueError(f"{file} lacks {sorted(missing)}, it has {arrays.files}")
         votes, split = arrays["votes10"], arrays["split"]
     if votes.shape != (len(split), 10) or split.max(initial=0) >= len(SPLITS):
-        raise ValueError(f"{file}: votes {votes.shape} and split {split.shape} do not fit")
+        raise ValueError(f"{file}: votes {votes.shape} and split {split.shape} do not match")
     return votes, split
 
 
 def _pictures(folder: Path, count: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """All images (N, 48, 48) and which of them could be read (N,)."""
+    """Return all images (N, 48, 48) and which of them could be read (N,)."""
     pictures = np.zeros((count, SIZE, SIZE), np.uint8)
     readable = np.zeros(count, bool)
     for number, start in enumerate(range(0, count, PER_MOSAIC)):
@@ -150,7 +150,7 @@ def _pictures(folder: Path, count: int) -> tuple[NDArray[np.uint8], NDArray[np.b
 def _first_of_its_kind(
     pictures: NDArray[np.uint8], split: NDArray[np.uint8], readable: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """(N,) True where no earlier image is the same; training comes first, then validation."""
+    """Return (N,) True if no earlier image is equal; training images come first."""
     first = np.zeros(len(pictures), bool)
     seen: set[bytes] = set()
     for index in np.argsort(split, kind="stable"):

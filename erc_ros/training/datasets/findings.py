@@ -1,4 +1,4 @@
-"""What was wrong with a data set: counted, with places, never fatal and never silent."""
+"""Faults of a data set: counted and located; they are reported and not fatal."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 Fate = Literal["skipped", "masked", "repaired", "noted"]
-"""skipped: excluded. masked: kept without the part that is wrong. repaired: kept, put right.
-noted: nothing was done."""
+"""skipped: excluded. masked: kept without the faulty part. repaired: kept and corrected.
+noted: kept unchanged."""
 
-PLACES = 5  # named in a summary; more are only counted
+PLACES = 5  # maximum number of places in a summary
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One fault. kind: the same words for the same fault, to count by.
+    """One fault. kind: equal for equal faults, which are counted by it.
 
-    source: file or part of the corpus. row: in a table as a spreadsheet counts, so that the first
-    record is 2; in a text file its line; else the number of the record; None: all of the source.
+    source: file or part of the corpus. row: in a table as in a spreadsheet, so that the first
+    record is 2; in a text file its line; else the number of the record; None: the whole source.
     """
 
     kind: str
@@ -30,13 +30,13 @@ class Finding:
 
     @property
     def place(self) -> str:
-        """Where, for people."""
+        """Return the location in readable form."""
         return self.source if self.row is None else f"{self.source} row {self.row}"
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """All faults of a data set, in the order in which they were met."""
+    """All faults of a data set, in the order of reading."""
 
     faults: tuple[Finding, ...] = ()
 
@@ -47,19 +47,19 @@ class Findings:
         return bool(self.faults)
 
     def of(self, kind: str) -> tuple[Finding, ...]:
-        """Those of one kind."""
+        """Return the faults of one kind."""
         return tuple(finding for finding in self.faults if finding.kind == kind)
 
     def rows(self, kind: str) -> tuple[int, ...]:
-        """The row numbers of one kind."""
+        """Return the row numbers of one kind."""
         return tuple(finding.row for finding in self.of(kind) if finding.row is not None)
 
     def counts(self) -> Counter[str]:
-        """How many of each kind."""
+        """Return the number of faults of each kind."""
         return Counter(finding.kind for finding in self.faults)
 
     def lines(self) -> list[str]:
-        """A line for each kind: what, how often, what was done, and the first places."""
+        """Return a line for each kind: fault, count, treatment, and the first places."""
         lines = []
         for kind, count in self.counts().items():
             same = self.of(kind)
@@ -74,7 +74,7 @@ NOTHING = Findings()
 
 
 def joined(parts: Iterable[Findings]) -> Findings:
-    """The findings of several parts as one."""
+    """Join the findings of several parts."""
     return Findings(tuple(finding for part in parts for finding in part.faults))
 
 

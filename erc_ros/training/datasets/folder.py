@@ -9,16 +9,16 @@ VARIABLE = "ERC_DATA"
 
 
 def data_folder(given: Path | None = None) -> Path:
-    """`given` (a command's --data), else $ERC_DATA.
+    """Return `given` (a command's --data), else $ERC_DATA.
 
     Raises:
-        FileNotFoundError: neither says where they are.
+        FileNotFoundError: neither is set.
     """
     if given is not None:
         return given
     if folder := os.environ.get(VARIABLE):
         return Path(folder)
     raise FileNotFoundError(
-        f"where are the data sets? Give --data FOLDER or set {VARIABLE}"
+        f"the folder of the data sets is not set: give --data FOLDER or set {VARIABLE}"
         " (docs/reference/datasets.md)"
     )

@@ -22,11 +22,11 @@ SEVERAL = "several labels"
 
 
 def read_goemotions(data: Path, split: str) -> Split:
-    """The rows of one split that have a single label, each a conversation of one utterance.
+    """Read the rows of one split with a single label, each a conversation of one utterance.
 
     Raises:
-        FileNotFoundError: no such file; says where it was looked for.
-        ValueError: an unknown split, or a file of another form or with other labels.
+        FileNotFoundError: no such file; names the expected path.
+        ValueError: an unknown split, or a file of another format or with other labels.
     """
     if split not in SPLITS:
         raise ValueError(f"GoEmotions has the splits {tuple(SPLITS)}, not {split!r}")
@@ -56,7 +56,7 @@ def read_goemotions(data: Path, split: str) -> Split:
 
 
 def _labels(path: Path) -> dict[str, int]:
-    """The labels as numbers in the rows -> indices into LABELS."""
+    """Return label numbers of the rows -> indices into LABELS."""
     if not path.is_file():
         raise FileNotFoundError(f"no {path}: it names the labels of ekman_*.tsv")
     names = path.read_text(encoding="utf-8").split()

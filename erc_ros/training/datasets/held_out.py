@@ -1,8 +1,8 @@
-"""Speakers that the audio part of a bundle was not trained on: the one place that selects them.
+"""Select the held-out speakers of a bundle's audio part; the only module that does so.
 
 The training of the audio part chooses them and records them in its metrics.json (`held_out`). The
-bundle manifest takes them from there (`training.held_out.audio`). Quantization, the fusion trial,
-calibration and encoder evaluation read that record. Only a training computes a new split.
+bundle manifest copies them (`training.held_out.audio`). Quantization, the fusion trial, calibration
+and encoder evaluation read this record. Only a training computes a new split.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class HeldOutSpeakers:
             raise ValueError(f"held_out names {', '.join(sorted(both))} for both dev and test")
 
     def rows(self, clips: Sequence[Clip], split: str) -> NDArray[np.int64]:
-        """Indices of the clips of a split, ascending.
+        """Return the indices of the clips of a split, ascending.
 
         Args:
             split: "train", "dev" or "test".
@@ -56,23 +56,23 @@ class HeldOutSpeakers:
 
 
 def acted_speech(data: Path) -> SpeechCorpus:
-    """The clips that stand for speech where that of the dialogues is not available.
+    """Read the acted clips that replace the audio of the dialogues, which is not available.
 
     Raises:
-        FileNotFoundError: a corpus is missing; says which.
+        FileNotFoundError: a corpus is missing; names it.
     """
     return corpora.clips(corpora.ACTED, data)
 
 
 def recorded_speakers(record: Any, source: str) -> HeldOutSpeakers:
-    """The held-out speakers of a record `{dev: [...], test: [...]}`.
+    """Return the held-out speakers of a record `{dev: [...], test: [...]}`.
 
     Args:
         record: `held_out` of metrics.json, or `training.held_out.audio` of a manifest.
-        source: the file, for the message.
+        source: the file, for error messages.
 
     Raises:
-        ValueError: no such record, or one of another form.
+        ValueError: the record is missing or has another format.
     """
     if not isinstance(record, Mapping) or not {"dev", "test"} <= set(record):
         raise ValueError(
@@ -98,13 +98,13 @@ def new_speakers(clips: Sequence[Clip]) -> HeldOutSpeakers:
 def speakers_of_bundle(
     training: Mapping[str, Any], has_audio: bool, clips: Sequence[Clip], source: str
 ) -> HeldOutSpeakers:
-    """The held-out speakers of a bundle.
+    """Return the held-out speakers of a bundle.
 
     Args:
         training: `training` of its manifest.
-        has_audio: False: the bundle has learned from no speech, so that any split is held out.
-        clips: of which a split is made for a bundle without an audio part.
-        source: the manifest, for the message.
+        has_audio: False: the bundle was not trained on speech, so that any split is held out.
+        clips: divided into splits for a bundle without an audio part.
+        source: the manifest, for error messages.
 
     Raises:
         ValueError: the bundle has an audio part and does not name them.

@@ -2,15 +2,15 @@
 
 Reads the official release: below `Session{1..5}`, `dialog/EmoEvaluation/<dialogue>.txt` (times and
 labels), `dialog/transcriptions/<dialogue>.txt` (words), `sentences/wav/<dialogue>/<turn>.wav` and,
-for `erc cut-faces`, `dialog/avi/DivX/<dialogue>.avi`. There the two sit side by side: on the left
-who wears the markers, after whom the dialogue is named (Ses01F_...: the woman), as preparations by
-others have it; not checked against the release, which is not here.
+for `erc cut-faces`, `dialog/avi/DivX/<dialogue>.avi`. In the videos the actors sit side by side: on
+the left the one with markers, after whom the dialogue is named (Ses01F_...: the woman). Other
+projects assume this; the release is not available here to verify it.
 
 Labels: six (happy, sad, neutral, angry, excited, frustrated; MAGTKD, SUMMER) or four (excited
 counts as happy; LPGNet). Turns with other labels (`oth`, no majority `xxx`, fear, surprise,
-disgust) are excluded, as there, and counted by label. The release has 5531 turns of the four
-classes, as LPGNet says, and 7380 of the six; MAGTKD's 7433 are a prepared copy's, with 53 more
-happy ones.
+disgust) are excluded, as in the papers, and counted by label. The release has 5531 turns of the
+four classes, as in LPGNet, and 7380 of the six; MAGTKD's 7433 are those of a preprocessed copy with
+53 more happy turns.
 
 Split: session 5 is test. A tenth of the dialogues of sessions 1 to 4 is dev (MAGTKD): dialogues
 are whole, but their speakers are in train too.
@@ -76,7 +76,7 @@ def read_iemocap(data: Path, split: str, classes: int = 6, faces: bool = False) 
         faces: with the crops of `erc cut-faces` as images.
 
     Raises:
-        FileNotFoundError: no IEMOCAP there, or a session or the crops that the split needs.
+        FileNotFoundError: IEMOCAP, a session or the crops of the split are missing.
         ValueError: an unknown split or another number of classes.
     """
     if split not in SESSIONS:
@@ -121,13 +121,13 @@ def _root(data: Path, sessions: tuple[int, ...]) -> Path:
     if missing:
         raise FileNotFoundError(
             f"{root} lacks dialog/EmoEvaluation of session {', '.join(map(str, missing))}: results"
-            " without it could not be compared; unpack the whole release"
+            " without it would not be comparable; unpack the whole release"
         )
     return root
 
 
 def _dialogues(session: Path) -> list[Path]:
-    """The label files, one a dialogue. The archive was made on a Mac: ._files are no dialogues."""
+    """Return the label files, one per dialogue, without the ._ files of macOS."""
     files = (session / "dialog" / "EmoEvaluation").glob("Ses*.txt")
     return sorted(files)
 
@@ -140,7 +140,7 @@ def dev_dialogues(names: set[str]) -> set[str]:
 
 
 def scenes(data: Path) -> dict[str, Iterator[tuple[str, Scene]]]:
-    """Who speaks in every turn that has one of the six labels, for `erc cut-faces`.
+    """Return the scene of every turn that has one of the six labels, for `erc cut-faces`.
 
     Raises:
         FileNotFoundError: as `read_iemocap`.
@@ -191,12 +191,12 @@ def _conversation(
 
 
 def _turns(file: Path, labels: tuple[str, ...], faults: list[Finding]) -> list[_Turn]:
-    """The turns of a label file that have one of the labels."""
+    """Return the turns of a label file that have one of the labels."""
     turns: list[_Turn] = []
     rows: dict[str, int] = {}
     for number, line in enumerate(decode_lines(file.read_bytes())[0], start=1):
         if not line.startswith("["):
-            continue  # the single raters' lines, blank ones, the heading
+            continue  # lines of single raters, empty lines, the heading
         match = _LABEL.fullmatch(line)
         if match is None:
             faults.append(Finding(UNUSABLE_ROW, "skipped", file.name, number, "is no turn"))
@@ -224,7 +224,7 @@ def _turns(file: Path, labels: tuple[str, ...], faults: list[Finding]) -> list[_
 
 
 def _words(file: Path, faults: list[Finding]) -> dict[str, str]:
-    """What was said, by turn; breaths and other people's words have other lines."""
+    """Return the transcript of each turn; breaths and words of others are on other lines."""
     if not file.is_file():
         faults.append(Finding(NO_WORDS, "masked", file.name))
         return {}
@@ -239,7 +239,7 @@ def _words(file: Path, faults: list[Finding]) -> dict[str, str]:
 
 
 def _nanoseconds(seconds: str) -> int | None:
-    """Seconds like "6.2901" in ns; None for anything else."""
+    """Convert seconds such as "6.2901" to ns; None for anything else."""
     if not re.fullmatch(r"\d{1,6}(\.\d{1,9})?", seconds):
         return None
     whole, _, part = seconds.partition(".")

@@ -15,8 +15,8 @@ from erc_ros.training.datasets.findings import NOTHING, Findings
 class Faces:
     """One split.
 
-    images (N, 48, 48) uint8; targets (N, 8) float32, rows sum to 1; labels (N,) int64: the
-    majority's class, -1 where there is none (in training only).
+    images (N, 48, 48) uint8; targets (N, 8) float32, rows sum to 1; labels (N,) int64: the class
+    of the majority, -1 without a majority (in training only).
     """
 
     pictures: NDArray[np.uint8]
@@ -35,5 +35,5 @@ class FerPlus:
 
     @property
     def skipped(self) -> Counter[str]:
-        """Per "split: reason", how many images were excluded."""
+        """Return "split: reason" -> number of excluded images."""
         return self.findings.counts()

@@ -1,4 +1,4 @@
-"""What a model card says about each corpus: what it is, and on which terms it may be used."""
+"""Descriptions and terms of use of the corpora, for model cards and LICENSE files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Terms:
 
 
 def terms(corpus: str) -> Terms:
-    """Of a corpus; the license of one that is not installed here is not known."""
+    """Return the terms of a corpus; without a license if its package is not installed."""
     try:
         spec = find(corpus)
     except ValueError:
@@ -31,13 +31,13 @@ def terms(corpus: str) -> Terms:
 
 
 def together(corpora: list[str]) -> str:
-    """On which terms a model that learned from all of them may be used."""
+    """Return the terms of use of a model that was trained on these corpora."""
     limiting = [terms(name) for name in corpora if not terms(name).is_commercial]
     if not corpora:
-        return "not recorded: ask whoever trained it"
+        return "not recorded: contact the authors of the training"
     if not limiting:
-        return "as the licences of the data say"
-    reasons = "; ".join(f"{t.title}: {t.licence or 'licence not known'}" for t in limiting)
+        return "as stated in the licenses of the data"
+    reasons = "; ".join(f"{t.title}: {t.licence or 'license not known'}" for t in limiting)
     return f"research and other non-commercial use only ({reasons})"
 
 
@@ -72,7 +72,7 @@ OPEN = (
     " attributions below when you redistribute the files."
 )
 NOT_RECORDED = (
-    "The training data were not recorded. No permission is granted here: ask whoever trained the"
+    "The training data were not recorded. No permission is granted here: contact the authors of the"
     " networks."
 )
 MINILM = (
@@ -89,14 +89,14 @@ def write_license(folder: Path, name: str, corpora: Sequence[str], base: str = P
 
     Args:
         folder: of the bundle.
-        corpora: everything that its networks learned from, by their names.
+        corpora: names of all training corpora of its networks.
         base: a sentence about the weights that the training started from.
     """
     (folder / FILE).write_text(license_text(name, corpora, base), encoding="utf-8")
 
 
 def license_text(name: str, corpora: Sequence[str], base: str = PUBLISHED) -> str:
-    """The terms on which a bundle that learned from `corpora` may be used; wrapped text."""
+    """Return the license text of a bundle that was trained on `corpora`, wrapped."""
     known = [terms(corpus) for corpus in dict.fromkeys(corpora)]
     is_open = all(each.is_commercial for each in known)
     data = [

@@ -1,4 +1,4 @@
-"""Audio and images out of a clip of any format that FFmpeg reads (through PyAV)."""
+"""Decode audio and images of a clip in any format that FFmpeg reads (through PyAV)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from erc_ros.encoders.face import spread
 
 LONGEST = 120.0
-"""s; MELD's test split has a clip of several minutes, which shows many utterances."""
+"""s; a clip of several minutes in MELD's test split contains many utterances and is excluded."""
 
 
 class UnusableClipError(ValueError):
-    """A clip that cannot be used; the message is the reason, short enough to be counted by."""
+    """A clip that cannot be used; the message is a short reason, by which faults are counted."""
 
 
 def check_pictures(clip: Path) -> None:
@@ -35,9 +35,9 @@ def check_pictures(clip: Path) -> None:
 def pictures_of(
     clip: Path, most: int, start: int | None = None, end: int | None = None
 ) -> NDArray[np.uint8]:
-    """Images (T, H, W, 3) RGB evenly over a clip, T at most `most`.
+    """Decode images (T, H, W, 3) RGB at regular times of a clip, T at most `most`.
 
-    One is held for each of `most` equal parts of the clip, so memory does not grow with it.
+    Keeps one image for each of `most` equal parts of the clip, so that memory is bounded.
 
     Args:
         start, end: ns; only this part of a longer video.
@@ -51,7 +51,7 @@ def pictures_of(
         whole = (container.duration or 0) / av.time_base
         length = whole if end is None else end / 1e9 - begin
         if begin > 0:
-            container.seek(round(begin * av.time_base))  # to the last key frame before
+            container.seek(round(begin * av.time_base))  # to the last key frame before it
         for number, frame in enumerate(container.decode(video=0)):
             time = (frame.time or 0.0) - begin
             if end is not None and time >= length:
@@ -65,10 +65,10 @@ def pictures_of(
 
 
 def crops_of(file: Path, most: int) -> NDArray[np.uint8]:
-    """Face crops (T, S, S, 3) RGB that `erc cut-faces` wrote, evenly chosen, T at most `most`.
+    """Read face crops (T, S, S, 3) RGB of `erc cut-faces` at regular times, T at most `most`.
 
     Raises:
-        UnusableClipError: missing, or not squares one below the other.
+        UnusableClipError: missing, or not a column of square images.
     """
     if not file.is_file():
         raise UnusableClipError("missing")
@@ -81,7 +81,7 @@ def crops_of(file: Path, most: int) -> NDArray[np.uint8]:
 
 
 def sound_of(clip: Path) -> tuple[NDArray[np.float32], int]:
-    """The audio of a clip, channels averaged: (n,) float32 in [-1, 1], and its rate in Hz.
+    """Decode the audio of a clip as (n,) float32 in [-1, 1], channels averaged, and its rate (Hz).
 
     Raises:
         UnusableClipError: missing, unreadable, without audio, or longer than LONGEST.
@@ -103,7 +103,7 @@ def sound_of(clip: Path) -> tuple[NDArray[np.float32], int]:
 def _opened(
     clip: Path, wanted: str, is_part: bool = False
 ) -> Iterator[av.container.InputContainer]:
-    """A clip that has what is wanted; errors of FFmpeg become ours."""
+    """Open a clip that has the `wanted` stream; converts FFmpeg's errors."""
     if not clip.is_file():
         raise UnusableClipError("missing")
     try:

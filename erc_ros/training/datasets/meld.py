@@ -1,9 +1,9 @@
 """MELD (Poria et al. 2019): dialogues of a television series.
 
-Reads the official `{train,dev,test}_sent_emo.csv` and, if asked to, the official clips
-`dia{D}_utt{U}.mp4` of the same splits. Speakers become indices local to the dialogue; who they are
-is forgotten here. EmotionLines (Chen et al. 2018) is the same text with the votes of five raters
-who read it; `with_votes` adds them to MELD's training dialogues.
+Reads the official `{train,dev,test}_sent_emo.csv` and, optionally, the official clips
+`dia{D}_utt{U}.mp4` of the same splits. Speakers become indices within the dialogue; their names are
+discarded. EmotionLines (Chen et al. 2018) is the same text with the votes of five raters of the
+transcript; `with_votes` adds them to MELD's training dialogues.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ CLIPS = {
     "test": "output_repeated_splits_test",
 }
 FOLDER = "meld_annotations"
-RAW = "MELD.Raw"  # what the official archive unpacks to
+RAW = "MELD.Raw"  # folder in the official archive
 UNUSABLE_CLIP = "unusable clip"
 COLUMNS = (
     "Sr No.", "Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID",
@@ -67,13 +67,13 @@ def read_meld(
 
     Args:
         clips: give every utterance its clip, if it has one.
-        open_clips: open each (about 10 ms) and leave those out that cannot be read; else they are
-            met when they are used.
+        open_clips: open each clip (about 10 ms) and exclude unreadable ones; else they cause
+            errors when they are used.
         faces: its images are the crops of `erc cut-faces`, not the whole clip.
         sentiments: the three labels of the column Sentiment instead of the seven emotions.
 
     Raises:
-        FileNotFoundError: no such file, clips or crops; says where it was sought and the way out.
+        FileNotFoundError: annotations, clips or crops are missing; names the expected path.
         ValueError: an unknown split, or a file without the columns of MELD.
     """
     if split not in SPLITS:
@@ -123,7 +123,7 @@ def _sentiment(row: dict[str, str | None]) -> int:
 
 
 def _faults(file: str, row: CorpusRecord, utterance: LabelledUtterance) -> list[Finding]:
-    """What is wrong with a row that is kept."""
+    """Return the faults of a row that is kept."""
     faults = []
     if utterance.start is None:
         times = f"{row.fields['StartTime']} to {row.fields['EndTime']}"
@@ -136,9 +136,9 @@ def _faults(file: str, row: CorpusRecord, utterance: LabelledUtterance) -> list[
 
 
 def with_votes(split: MeldSplit, data: Path) -> MeldSplit:
-    """MELD's training split with EmotionLines' votes where the two agree on the text.
+    """Add EmotionLines' votes to utterances of MELD's training split with the same text.
 
-    An utterance is matched by its text and its neighbours, so that each "Yeah." gets its own votes.
+    Matches an utterance by its text and its neighbors', so that each "Yeah." gets its own votes.
 
     Raises:
         FileNotFoundError: EmotionLines is not in `data`.
@@ -183,7 +183,7 @@ def _clip_folder(data: Path, split: str) -> Path:
 
 
 def scenes(data: Path) -> dict[str, Iterator[tuple[str, Scene]]]:
-    """The clips of every split, for `erc cut-faces`.
+    """Return the clips of every split, for `erc cut-faces`.
 
     Raises:
         FileNotFoundError: as `read_meld`.
@@ -199,7 +199,7 @@ def _scenes(split: Split) -> Iterator[tuple[str, Scene]]:
 
 
 def _wrong_with(clip: Path, opened: bool) -> str:
-    """Why a clip cannot be used; "" if it can."""
+    """Return why a clip cannot be used; "" if it can."""
     if not opened:
         return "" if clip.is_file() else "missing"
     from erc_ros.training.datasets.media import UnusableClipError, check_pictures
@@ -212,7 +212,7 @@ def _wrong_with(clip: Path, opened: bool) -> str:
 
 
 def _utterance(row: dict[str, str | None]) -> tuple[int, str, LabelledUtterance]:
-    """(dialogue, speaker's name, utterance) of one row; ValueError says what is wrong with it."""
+    """Return dialogue, speaker's name and utterance of a row; ValueError states its fault."""
     if any(row.get(column) is None for column in COLUMNS):
         raise ValueError("too few columns")
     if None in row:
@@ -233,7 +233,7 @@ def _utterance(row: dict[str, str | None]) -> tuple[int, str, LabelledUtterance]
 
 
 def nanoseconds(time: str) -> int | None:
-    """The time "00:16:16,059" in ns; None for anything else."""
+    """Convert a time such as "00:16:16,059" to ns; None for anything else."""
     match = _TIME.fullmatch(time)
     if match is None:
         return None
@@ -255,7 +255,7 @@ Key = tuple[str, ...]
 
 
 def _context_keys(texts: Sequence[str]) -> list[tuple[Key, ...]]:
-    """For each text its keys, the most telling first: with both neighbours, with one, alone."""
+    """Return the keys of each text, the most specific first: with both neighbors, one, none."""
     plain = ["", *(re.sub(r"[^a-z0-9]", "", text.lower()) for text in texts), ""]
     return [
         (("both", before, text, after), ("before", before, text), ("after", text, after), (text,))
@@ -266,7 +266,7 @@ def _context_keys(texts: Sequence[str]) -> list[tuple[Key, ...]]:
 def _votes_by_context(
     dialogues: Iterable[Sequence[dict[str, str]]],
 ) -> dict[Key, tuple[float, ...]]:
-    """Mean vote shares for every key of `_context_keys`."""
+    """Return key of `_context_keys` -> mean vote shares."""
     sums: dict[Key, list[float]] = defaultdict(lambda: [0.0] * len(LABELS))
     for dialogue in dialogues:
         for turn, keys in zip(

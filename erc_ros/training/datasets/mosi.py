@@ -2,8 +2,8 @@
 
 The features are those of bc-LSTM (Poria et al., ACL 2017): text 100 (CNN), audio 73 (openSMILE),
 visual 100 (3D-CNN). Their text and video networks were trained on the official train split with its
-labels. On our dev videos, which are part of it, they are therefore nearly always right: dev is no
-estimate of test, and a choice on dev is hardly a choice. Folder layout:
+labels. Our dev videos are part of that split, so that predictions on dev are nearly always right:
+dev does not estimate test and is not suitable for model selection. Folder layout:
 
     mosi_bclstm_features/mosi.npz     {train,test}_{text,audio,video,label}
     mosi_bclstm_features/meta.json    {train,test}: [{id, video, utt, text}, ...], one per row
@@ -33,12 +33,12 @@ NOTE = (
     " cannot choose anything: it is shown, not used, where the last epoch is tested."
 )
 LIMIT = 5.0
-"""Standard deviations; openSMILE features have outliers of 20."""
+"""Features are clipped at this number of standard deviations; openSMILE has outliers of 20."""
 
 
 @dataclass(frozen=True, eq=False)
 class Videos:
-    """One split, N utterances, those of a video one after the other.
+    """One split, N utterances; those of a video are consecutive.
 
     features: text, audio, visual, (N, d_m) float32, standardised with the train split's mean and
     deviation and clipped. labels (N,) int64. first (N,) int64: the row with which the video begins.
@@ -52,11 +52,11 @@ class Videos:
 
 
 def read_mosi(data: Path, dev_videos: int = DEV_VIDEOS, seed: int = 0) -> dict[str, Videos]:
-    """train, dev and test. The official split has no dev: some videos of train are drawn for it.
+    """Read train, dev and test. There is no official dev split: it is drawn from train's videos.
 
     Raises:
         FileNotFoundError: the folder or a file of it is missing.
-        ValueError: the files do not belong together, a feature is not finite, a label is unknown,
+        ValueError: the files do not match, a feature is not finite, a label is unknown,
             a video is in train and in test, or train has too few videos for dev_videos.
     """
     rows, dev = _checked(data, dev_videos, seed)
@@ -84,9 +84,9 @@ def read_mosi(data: Path, dev_videos: int = DEV_VIDEOS, seed: int = 0) -> dict[s
 
 
 def read_mosi_words(data: Path, split: str) -> Split:
-    """The same utterances as records: a video is a conversation of one speaker.
+    """Read the utterances of a split as conversations, one per video with one speaker.
 
-    What was said is all upper case. An utterance's times are not in these files.
+    The text is in upper case. The files do not contain the times of utterances.
 
     Raises:
         FileNotFoundError, ValueError: as `read_mosi`, or an unknown split.
@@ -108,7 +108,7 @@ def read_mosi_words(data: Path, split: str) -> Split:
 
 
 def read_mosi_features(data: Path, split: str) -> Split:
-    """The same utterances with their features, standardised as `read_mosi` does.
+    """Read the same conversations with features, standardized as in `read_mosi`.
 
     Raises:
         FileNotFoundError, ValueError: as `read_mosi_words`.
@@ -131,7 +131,7 @@ _Rows = tuple[list[NDArray[np.float32]], NDArray[np.int64], list[str]]
 
 
 def _checked(data: Path, dev_videos: int, seed: int) -> tuple[dict[str, _Rows], set[str]]:
-    """The rows of the official splits, and the videos of train that are drawn for dev."""
+    """Return the rows of the official splits, and the videos of train that become dev."""
     meta = _meta(data)
     with np.load(data / FOLDER / "mosi.npz", allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
@@ -146,7 +146,7 @@ def _checked(data: Path, dev_videos: int, seed: int) -> tuple[dict[str, _Rows], 
 
 
 def _meta(data: Path) -> dict[str, list[dict[str, str]]]:
-    """meta.json; both files must be there."""
+    """Read meta.json and check that both files exist."""
     for name in ("mosi.npz", "meta.json"):
         if not (data / FOLDER / name).is_file():
             raise FileNotFoundError(
@@ -162,7 +162,7 @@ def _meta(data: Path) -> dict[str, list[dict[str, str]]]:
 def _rows(
     arrays: dict[str, NDArray[np.float32]], meta: dict[str, list[dict[str, str]]], split: str
 ) -> tuple[list[NDArray[np.float32]], NDArray[np.int64], list[str]]:
-    """Features, labels and video names of an official split, checked."""
+    """Return features, labels and video names of an official split after checks."""
     names = [str(row["video"]) for row in meta.get(split, [])]
     features = []
     for modality, size in zip(("text", "audio", "video"), SIZES, strict=True):

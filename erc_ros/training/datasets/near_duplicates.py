@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CORRELATION = 0.90
-"""From this Pearson correlation of the pixels on, two images count as the same photograph."""
+"""Minimum Pearson correlation of the pixels of two images of the same photograph."""
 INDEX = Path(__file__).with_name("ferplus_near_duplicates.txt")
 _ROWS = 256  # images compared at a time, to bound the memory
 
@@ -22,7 +22,7 @@ _ROWS = 256  # images compared at a time, to bound the memory
 def near_duplicates(
     images: NDArray[np.uint8], others: NDArray[np.uint8], least: float = CORRELATION
 ) -> NDArray[np.bool_]:
-    """Which images correlate with one of the others.
+    """Return which images correlate with one of the others.
 
     Args:
         images: (N, H, W).
@@ -42,24 +42,24 @@ def near_duplicates(
 
 
 def digest(image: NDArray[np.uint8]) -> str:
-    """Of the pixels, 32 hexadecimal digits."""
+    """Return a hash of the pixels, 32 hexadecimal digits."""
     return hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()
 
 
 @cache
 def known_near_duplicates() -> frozenset[str]:
-    """Digests of the images that `INDEX` names."""
+    """Return the digests of the images that `INDEX` lists."""
     return read_index(INDEX)
 
 
 def read_index(file: Path) -> frozenset[str]:
-    """The digests of a file that `ferplus_index` wrote."""
+    """Read the digests of a file of `ferplus_index`."""
     lines = file.read_text(encoding="ascii").splitlines()
     return frozenset(line for line in lines if line and not line.startswith("#"))
 
 
 def _standardized(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(N, H, W) -> (N, H * W) with mean 0 and norm 1; 0 everywhere without contrast."""
+    """Standardize images (N, H, W) to rows (N, H * W) of mean 0 and norm 1; 0 without contrast."""
     rows = images.reshape(len(images), -1).astype(np.float32)
     rows -= rows.mean(axis=1, keepdims=True)
     norms = np.linalg.norm(rows, axis=1, keepdims=True)

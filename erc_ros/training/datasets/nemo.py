@@ -43,7 +43,7 @@ def parse(stem: str) -> ClipLabel:
     """
     match = _PATTERN.fullmatch(stem)
     if match is None or match[1] not in SEX or match[2] not in TO_MELD:
-        raise ValueError(f"{stem!r} is no name of an nEMO clip, like EB0_anger_10")
+        raise ValueError(f"{stem!r} is not the name of an nEMO clip, such as EB0_anger_10")
     return ClipLabel(match[1], SEX[match[1]], match[2], LABELS.index(TO_MELD[match[2]]))
 
 

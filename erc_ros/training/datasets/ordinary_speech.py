@@ -1,9 +1,8 @@
 """Recordings of ordinary speech: people who read, talk or command, without an acted emotion.
 
-Acted corpora teach what an emotion sounds like, and nothing about speech in which none is
-expressed: far from the microphone, in a room, on the telephone, read aloud. These recordings are
-the negatives. They have no labels; every segment counts as neutral. Layout below the folder of the
-data sets:
+Acted corpora do not contain ordinary speech: far from the microphone, in a room, on the telephone,
+read aloud. These recordings are negatives: they have no labels, and every segment counts as
+neutral. Layout below the folder of the data sets:
 
     ordinary_speech/SOURCE/SPEAKER/*.wav     a folder for each speaker
     ordinary_speech/SOURCE/SPEAKER_*.wav     or the speaker's name up to the first underscore
@@ -42,19 +41,19 @@ from erc_ros.values.utterance import SAMPLE_RATE
 NAME = "ordinary"
 FOLDER = "ordinary_speech"
 SHORTEST, LONGEST = 0.6, 5.0  # s of a segment
-MOST = 40  # segments of one speaker: no speaker outweighs the others
+MOST = 40  # maximum number of segments of one speaker
 
 Samples = NDArray[np.float32]
 
 
 def load(folder: Path) -> SpeechCorpus:
-    """The segments of speech in all recordings below `folder`, labeled neutral.
+    """Return the segments of speech in all recordings below `folder`, labeled neutral.
 
     Returns:
         Clips whose corpus is "ordinary-SOURCE"; files that could not be decoded are findings.
 
     Raises:
-        FileNotFoundError: there is no such folder, or no speech in it.
+        FileNotFoundError: the folder is missing, or has no speech.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is missing: recordings of ordinary speech go there")
@@ -87,7 +86,7 @@ def load(folder: Path) -> SpeechCorpus:
 
 
 def segments(samples: Samples, activity: SileroVoiceActivity) -> Iterator[tuple[int, Samples]]:
-    """The segments of speech in (n,) samples: first sample and samples, SHORTEST to LONGEST s."""
+    """Yield first sample and samples of each speech segment in (n,), SHORTEST to LONGEST s."""
     if not np.isfinite(samples).all():
         return
     config, state = VoiceActivityConfig(max_stretch=LONGEST), Activity()
@@ -109,13 +108,13 @@ def segments(samples: Samples, activity: SileroVoiceActivity) -> Iterator[tuple[
 
 
 def _names(file: Path) -> tuple[str, str]:
-    """Source and speaker of a file, relative to the folder of all sources."""
+    """Return source and speaker of a file, relative to the folder of all sources."""
     source = file.parts[0] if len(file.parts) > 1 else NAME
     return source, "/".join(file.parts[1:-1]) or file.stem.split("_")[0]
 
 
 def _channels(samples: NDArray[np.float32]) -> list[Samples]:
-    """Of (n, channels): both channels of a conversation, else their mean."""
+    """Return both channels of a conversation (n, 2); for other numbers of channels their mean."""
     if samples.shape[1] == 2:
         return [samples[:, 0], samples[:, 1]]
     return [samples.mean(axis=1)]

@@ -1,4 +1,4 @@
-"""Features that others published of clips that are not at hand, joined to what is.
+"""Read published features of clips that are not available themselves.
 
 - meld_dev_real_audio/meld_dev.npz: the audio of MELD's dev split (wav2vec 2.0, 768 numbers an
   utterance). dialogue, utterance (N,); audio (N, 768).
@@ -18,11 +18,11 @@ MELD_DEV, ACTION_UNITS = "meld_dev_real_audio", "ravdess_action_units"
 
 
 def read_meld_dev_sound(data: Path) -> dict[tuple[int, int], NDArray[np.float32]]:
-    """(dialogue, utterance) as MELD numbers them -> (768,).
+    """Return (dialogue, utterance), numbered as in MELD, -> features (768,).
 
     Raises:
         FileNotFoundError: the file is missing.
-        ValueError: it has another form, or numbers that are not finite.
+        ValueError: it has another format, or numbers that are not finite.
     """
     file = _there(data / MELD_DEV / "meld_dev.npz")
     with np.load(file, allow_pickle=False) as content:
@@ -38,11 +38,11 @@ def read_meld_dev_sound(data: Path) -> dict[tuple[int, int], NDArray[np.float32]
 
 
 def read_action_units(data: Path) -> dict[str, NDArray[np.float32]]:
-    """The last six fields of a clip's name ("01-05-01-02-01-16") -> (35,).
+    """Return the last six fields of a clip's name ("01-05-01-02-01-16") -> features (35,).
 
     Raises:
         FileNotFoundError: the file is missing.
-        ValueError: a column is missing, or a value is no finite number.
+        ValueError: a column is missing, or a value is not a finite number.
     """
     file = _there(data / ACTION_UNITS / "action_units.csv")
     units_of = {}

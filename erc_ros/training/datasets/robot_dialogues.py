@@ -5,8 +5,8 @@
       - [Robot, "The letter has arrived.", neutral]
       - [Ilse, "Great.", anger]
 
-A robot's turns are history only. All dialogues of a sentence ("great-1", "great-2") are in one
-split.
+The robot's turns are history only. All dialogues of a sentence ("great-1", "great-2") are in the
+same split.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from erc_ros.training.datasets.utterances import (
 FOLDER = "robot_dialogues"
 SPLITS = ("train", "dev", "test")
 ROBOT = "Robot"
-PARTS = 10  # one of them is dev, one is test
+PARTS = 10  # one of these is dev, one is test
 
 
 def read_robot_dialogues(data: Path, split: str) -> Split:
-    """Read one split: of the data folder where it has these dialogues, else of the source tree.
+    """Read one split from the data folder, or else from the source tree.
 
     Rows are dialogues, numbered from 1 in each file.
 
@@ -68,7 +68,7 @@ def read_robot_dialogues(data: Path, split: str) -> Split:
 
 
 def split_of(entry: dict[str, Any]) -> str:
-    """Which split a dialogue is in: the same for all of a sentence, however many are added."""
+    """Return the split of a dialogue, by a hash of its group, so that it never changes."""
     group = entry.get("group")
     first = " ".join(text for _, text, _ in entry["turns"][:2])
     key = re.sub(r"-\d+$", "", group) if group else first

@@ -1,4 +1,4 @@
-"""Read pickles of numbers, text and collections; no other object is created and no code runs."""
+"""Read pickles of numbers, text and collections without creating other objects or running code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BUILTINS: dict[str, Any] = {
 
 
 def _encoded(text: str, encoding: str = "latin1") -> bytes:
-    """What Python 2's strings need; other codecs could be anything."""
+    """Encode text for strings of Python 2; other codecs are not allowed."""
     if encoding not in ("latin1", "latin-1"):
         raise pickle.UnpicklingError(f"text in the encoding {encoding!r}")
     return text.encode("latin1")
@@ -61,7 +61,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_pickle(file: Path) -> Any:
-    """Return what a pickle holds.
+    """Return the content of a pickle.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -71,5 +71,5 @@ def read_pickle(file: Path) -> Any:
     with file.open("rb") as stream:
         try:
             return _Unpickler(stream, encoding="latin1").load()
-        except Exception as error:  # a damaged pickle raises whatever its bytes lead to
+        except Exception as error:  # a damaged pickle may raise any exception
             raise ValueError(f"{file} cannot be read: {error}") from error

@@ -1,4 +1,4 @@
-"""Where the images of an utterance are, and the face crops that were cut of them."""
+"""Scenes of utterances in videos, and their face crops."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FACES = "faces"
-"""Folder below the data sets where `erc cut-faces` puts crops."""
+"""Folder below the data sets with the crops of `erc cut-faces`."""
 INDEX = "index.json"
 NO_FACE = "no face"
 WHOLE = "whole picture"
@@ -15,9 +15,9 @@ WHOLE = "whole picture"
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A part of a video. start, end: ns, None for all of it. left, right: of its width, 0 to 1.
+    """A part of a video. start, end: ns, None: all. left, right: shares of its width, 0 to 1.
 
-    is_one_person: the person who is to be seen in that part is the one who speaks.
+    is_one_person: the part shows one person only, the speaker.
     """
 
     file: Path
@@ -37,10 +37,10 @@ class CutFaces:
 
     @classmethod
     def read(cls, data: Path, corpus: str, part: str) -> CutFaces:
-        """The crops of a part of a corpus.
+        """Read the index of the crops of a part of a corpus.
 
         Raises:
-            FileNotFoundError: no person has cut them yet.
+            FileNotFoundError: there are no crops: run `erc cut-faces`.
             ValueError: the index is damaged.
         """
         folder = data / FACES / corpus / part
@@ -52,10 +52,10 @@ class CutFaces:
         try:
             return cls(folder, dict(json.loads(file.read_text("utf-8"))["utterances"]))
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{file} is damaged: remove it and cut the faces anew") from error
+            raise ValueError(f"{file} is damaged: remove it and run erc cut-faces again") from error
 
     def of(self, name: str) -> tuple[Path | None, str]:
-        """The crops of an utterance, and what there is to say: WHOLE, why there are none, or ""."""
+        """Return the crops of an utterance (or None), and WHOLE, a reason, or ""."""
         outcome = self.outcomes.get(name, "not cut")
         if outcome not in ("face", WHOLE):
             return None, outcome

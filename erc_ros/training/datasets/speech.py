@@ -18,14 +18,14 @@ from erc_ros.training.datasets.utterances import LABELS, Conversation, LabelledU
 from erc_ros.values.utterance import SAMPLE_RATE
 
 SUFFIXES = {".wav", ".flac"}
-SHORTEST = 0.3  # s of speech; less tells nothing
-QUIET = 35.0  # dB below the loudest 20 ms: silence at the ends, as voice activity would cut it
-MARGIN = 0.1  # s of it that stays
+SHORTEST = 0.3  # s, minimum duration of speech
+QUIET = 35.0  # dB below the loudest 20 ms: silence at the ends, as a VAD would remove it
+MARGIN = 0.1  # s of silence that are kept
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clip:
-    """One sentence. speaker: unique over all corpora. label: index into utterances.LABELS."""
+    """A spoken sentence. speaker: unique over all corpora. label: index in utterances.LABELS."""
 
     corpus: str
     speaker: str
@@ -37,7 +37,7 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class ClipLabel:
-    """What a file name states. label None: an emotion that is excluded."""
+    """The content of a file name. label None: an emotion that is excluded."""
 
     speaker: str
     sex: str
@@ -59,7 +59,7 @@ class SpeechCorpus:
 
 
 class UnusableSoundError(ValueError):
-    """An unusable audio file; the message is the reason, short, as faults are counted by it."""
+    """An unusable audio file; the message is a short reason, by which faults are counted."""
 
 
 def read_corpus(
@@ -68,8 +68,8 @@ def read_corpus(
     """Read every audio file below `folder`; unusable files are counted in the findings.
 
     Args:
-        parse: file name without suffix -> label; raises ValueError for a name of another form.
-        longest: s; only so much of the beginning of a file is used.
+        parse: file name without suffix -> label; raises ValueError for a name of another format.
+        longest: s; the maximum duration that is used, from the beginning of a file.
 
     Raises:
         FileNotFoundError: no such folder, or no usable clip in it.
@@ -124,11 +124,11 @@ def _each_file(
     parse: Callable[[str], ClipLabel],
     add: Callable[[Path, ClipLabel], None],
 ) -> Findings:
-    """Call `add` for every labeled audio file, in the order of the names; returns the faults."""
+    """Call `add` for every labeled audio file, sorted by name; return the faults."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is missing: the corpus {corpus} is expected there")
     faults = []
-    # By name, not by folder: the order must not depend on the folder of a file.
+    # Sorted by name: the order must not depend on the folder of a file.
     files = (file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
     for file in sorted(files, key=lambda file: (file.stem, str(file))):
         try:

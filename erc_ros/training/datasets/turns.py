@@ -57,7 +57,7 @@ def with_speakers(
 
 
 def lacks_texts(turn: Any, keys: Sequence[str]) -> str:
-    """Return why a JSON object has not these keys with texts; "" if it has."""
+    """Return why a JSON object does not have texts for these keys; "" if it has."""
     if isinstance(turn, dict) and all(isinstance(turn.get(key), str) for key in keys):
         return ""
     return f"must have the texts {', '.join(keys)}"

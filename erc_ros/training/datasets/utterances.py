@@ -1,4 +1,4 @@
-"""What every data set becomes: conversations of labelled utterances."""
+"""The common form of all data sets: conversations of labeled utterances."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from erc_ros.training.datasets.findings import NOTHING, Finding, Findings
 
 LABELS = ("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger")  # MELD's order
-LANGUAGES = ("en",)  # of all corpora with text; what an exported bundle says that it reads
+LANGUAGES = ("en",)  # of all corpora with text; the languages of an exported bundle
 LONGEST = 120 * 1_000_000_000
 """ns; no utterance is longer. One in MELD's test split claims 305 s."""
 
@@ -25,13 +25,13 @@ INCOMPLETE = "incomplete corpus"
 
 @dataclass(frozen=True, slots=True)
 class LabelledUtterance:
-    """One utterance and the emotion that people heard in it.
+    """One utterance and its annotated emotion.
 
     speaker: 0 unknown, 1..9 by first appearance in the conversation (`encoders.text`). label: index
-    into the labels of its split (LABELS unless the reader says otherwise); None where no person
-    labelled it, then it is history only. among: where a corpus has coarser labels, those of which
-    one is right; `label` is None then. start, end: ns from the recording's beginning; None where
-    unknown or impossible. votes: how raters voted, a share for each label, empty where unknown.
+    into the labels of its split (LABELS unless the reader defines others); None without
+    annotation, then it is history only. among: for coarser labels of a corpus, the labels of which
+    one is correct; `label` is then None. start, end: ns from the recording's beginning; None if
+    unknown or impossible. votes: the share of raters for each label, empty if unknown.
     clip: the file with its audio (MELD: and image); None where there is none or it is broken.
     images: the file with its images, a clip or the crops of `erc cut-faces`; None as above.
     features: of its text, audio and images, (d_m,) each, where a corpus is published as such.
@@ -51,7 +51,7 @@ class LabelledUtterance:
 
     @property
     def is_labelled(self) -> bool:
-        """Whether anything is known of its emotion."""
+        """Whether its emotion is annotated."""
         return self.label is not None or bool(self.among)
 
 
@@ -63,16 +63,16 @@ class Conversation:
     utterances: tuple[LabelledUtterance, ...]
 
     def key(self, utterance: LabelledUtterance) -> str:
-        """The name of one of its utterances within the corpus, "train/12/3"."""
+        """Return the key of an utterance within the corpus, such as "train/12/3"."""
         return f"{self.name}/{utterance.index}"
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A part of a corpus, what its labels mean, and what was wrong with it.
+    """A part of a corpus, the names of its labels, and its faults.
 
     Raises:
-        ValueError: nothing of it is usable; says why.
+        ValueError: no utterance can be used; states the reasons.
     """
 
     name: str
@@ -92,7 +92,7 @@ class Split:
 
     @property
     def repaired(self) -> tuple[int, ...]:
-        """Rows with Windows-1252 leftovers in the text."""
+        """Rows with repaired Windows-1252 characters."""
         return self.findings.rows(REPAIRED_TEXT)
 
     @property
@@ -102,12 +102,12 @@ class Split:
 
 
 def count(conversations: Iterable[Conversation]) -> int:
-    """Utterances in all of them."""
+    """Return the number of utterances in all conversations."""
     return sum(len(conversation.utterances) for conversation in conversations)
 
 
 def incomplete(source: str, count: int, official: int) -> Findings:
-    """Nothing, or that a corpus holds less (or more) than its authors published."""
+    """Return a finding if a corpus has another size than published, else none."""
     if count == official:
         return Findings()
     detail = f"{count} of {official} published"
@@ -115,5 +115,5 @@ def incomplete(source: str, count: int, official: int) -> Findings:
 
 
 def possible(start: int | None, end: int | None) -> bool:
-    """Whether start and end (ns) can be those of an utterance."""
+    """Whether start and end (ns) are possible times of an utterance."""
     return start is not None and end is not None and start >= 0 and 0 < end - start <= LONGEST

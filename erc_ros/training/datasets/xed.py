@@ -1,8 +1,8 @@
 """XED, English (Öhman et al. 2020): single lines of film subtitles with one of Plutchik's emotions.
 
 Lines with several emotions, and those of anticipation and trust, are not used. Neither are lines in
-which a name was replaced ("[PERSON]"), and the neutral lines of another file: they were prepared in
-another way (no placeholders, no commas), so that a model would learn that instead.
+which a name was replaced ("[PERSON]"), nor the neutral lines of another file: their preprocessing
+differs (no placeholders, no commas), so that a model would learn this difference.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ LABELS = ("anger", "disgust", "fear", "joy", "sadness", "surprise")
 NUMBERS = {"1": "anger", "3": "disgust", "4": "fear", "5": "joy", "6": "sadness", "7": "surprise"}
 OTHERS = {"2", "8"}  # anticipation, trust
 SPLITS = ("train", "dev", "test")
-PARTS = 10  # one of them is dev, one is test
+PARTS = 10  # one of these is dev, one is test
 PLACEHOLDER, OTHER_EMOTION = "placeholder", "several emotions, anticipation or trust"
-_LIST_MARK = re.compile(r"^[\s.\-*>#♪]+")  # of a subtitle's second speaker, say
+_LIST_MARK = re.compile(r"^[\s.\-*>#♪]+")  # such as of a subtitle's second speaker
 
 
 def read_xed(data: Path, split: str) -> Split:
-    """Read one split; a line's letters decide in which one it is, so repeated lines stay together.
+    """Read one split; a hash of a line's letters selects it, so that repeated lines stay together.
 
     Raises:
         FileNotFoundError: no such file; says where to get it.

@@ -1,8 +1,8 @@
-"""A distillation task: one student, its inputs, and what the teacher says about them.
+"""Knowledge distillation: train one student on labels and on a teacher's stored predictions.
 
-A strong modality teaches a weak one (MAGTKD's first stage; DDVLM, section 3.5). The student sees
-its own modality only and learns from three things: the labels, how the teacher's predictions relate
-to each other, and which samples the teacher finds alike.
+An accurate modality teaches a less accurate one (MAGTKD's first stage; DDVLM, section 3.5). The
+student gets its own modality only. Its loss has three terms: cross-entropy, the correlation with
+the teacher's predictions, and the similarities between samples in the teacher's features.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class DistillationLoss:
     """MAGTKD eq. 14 as printed; DDVLM: response_tau 4, jensen_shannon 0.2."""
 
     response: float = setting(
-        1.0, "weight of the Pearson relation of predictions (MAGTKD eq. 9)", "", (0, 1e6)
+        1.0, "weight of the Pearson correlation of predictions (MAGTKD eq. 9)", "", (0, 1e6)
     )
     response_tau: float = setting(2.0, "its temperature", "", (1e-3, 1e3))
     feature: float = setting(
@@ -49,7 +49,7 @@ class DistillationLoss:
         check(self)
 
     def __call__(self, student: Outputs, teacher: Outputs, labels: Tensor) -> Tensor:
-        """Scalar. Logits (N, C), features (N, d) of one size; labels (N,)."""
+        """Return the scalar loss. Logits (N, C), features (N, d) of equal size; labels (N,)."""
         loss = cross_entropy(student.logits, labels)  # MAGTKD eq. 13
         if self.response:
             relation = pearson_relation(student.logits, teacher.logits, self.response_tau)
@@ -68,12 +68,12 @@ class DistillationLoss:
 
 @dataclass(frozen=True, slots=True)
 class DistillationConfig:
-    """How the epoch is chosen."""
+    """How the epoch is selected."""
 
     epoch: str = "dev"
-    """Which one is tested: the best on `dev`, or the `last` where dev cannot choose."""
+    """The epoch that is tested: the best on `dev`, or the `last` if dev cannot select one."""
     metric: str = "weighted_f1"
-    """Chosen by, and compared in the table; one of `metrics.report`."""
+    """The metric that selects the epoch and is shown in the table; one of `metrics.report`."""
 
     def __post_init__(self) -> None:
         if self.epoch not in ("dev", "last"):
@@ -84,24 +84,24 @@ class DistillationConfig:
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """What a teacher or a student says about N utterances: logits (N, C), features (N, d)."""
+    """Outputs of a teacher or a student for N utterances: logits (N, C), features (N, d)."""
 
     logits: Tensor
     features: Tensor
 
 
 class ModelInputs(Protocol):
-    """A student's inputs for some utterances of a split, by the names in its `forward`."""
+    """Makes a student's inputs for some utterances of a split, by the names in its `forward`."""
 
     def __len__(self) -> int: ...
 
     def __call__(self, rows: Indices, generator: np.random.Generator | None) -> dict[str, Tensor]:
-        """generator: draws what varies in training; None: as they are."""
+        """Return inputs of some rows. generator: for random augmentation; None: no augmentation."""
 
 
 @dataclass(frozen=True, eq=False)
 class StoredInputs:
-    """Features (N, size) as they are."""
+    """Stored features (N, size) as inputs."""
 
     features: Floats
 
@@ -109,16 +109,16 @@ class StoredInputs:
         return len(self.features)
 
     def __call__(self, rows: Indices, generator: np.random.Generator | None) -> dict[str, Tensor]:
-        """features (n, size)."""
+        """Return `features` (n, size)."""
         return {"features": torch.from_numpy(self.features[rows])}
 
 
 @runtime_checkable
 class SizedInputs(Protocol):
-    """Inputs of different lengths, which share a batch with those of about their own."""
+    """Inputs of different lengths; a batch has inputs of similar length."""
 
     sizes: Indices
-    """(N,) what the cost of each grows with."""
+    """(N,) length of each input."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +140,7 @@ class TaskSplit:
                 f" logits for {len(self.features)} features"
             )
         if len(self.logits) != len(self.labels):
-            raise ValueError(f"{len(self.labels)} utterances, but {len(self.logits)} answers")
+            raise ValueError(f"{len(self.labels)} utterances, but {len(self.logits)} predictions")
         for name in ("logits", "features"):
             bad = np.flatnonzero(~np.isfinite(getattr(self, name)).all(axis=1))
             if len(bad):
@@ -149,9 +149,9 @@ class TaskSplit:
 
 @dataclass(frozen=True, eq=False)
 class DistillationTask:
-    """One student modality: what it learns from.
+    """The training data and the network of one student.
 
-    network: makes its encoder, inputs -> (N, width), with fresh weights. splits: train and dev.
+    network: makes its encoder, inputs -> (N, width), with new weights. splits: train and dev.
     """
 
     modality: str
@@ -162,7 +162,7 @@ class DistillationTask:
 
 
 class Student(nn.Module):
-    """An encoder with a classifier; in training, its features also come in the teacher's size.
+    """An encoder with a classifier; for the loss, its features are projected to the teacher's size.
 
     Raises:
         ValueError: a size below 1.
@@ -177,16 +177,16 @@ class Student(nn.Module):
         self.encoder = encoder
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, labels)
-        # The papers' encoders all give 768; where sizes differ, similarities need a common space.
+        # All encoders of the papers have size 768; other sizes need a projection to a common space.
         self.project = nn.Linear(width, teacher) if width != teacher else nn.Identity()
 
     def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """-> embedding (N, width), logits (N, C)."""
+        """Return embedding (N, width) and logits (N, C)."""
         embedding = self.encoder(**inputs)
         return embedding, self.head(self.dropout(embedding))
 
     def outputs(self, inputs: Mapping[str, Tensor]) -> Outputs:
-        """For the loss: features of the teacher's size."""
+        """Return the outputs for the loss, with features of the teacher's size."""
         embedding, logits = self(inputs)
         return Outputs(logits.float(), self.project(embedding).float())
 
@@ -200,11 +200,11 @@ def fit_student(
     dropout: float = 0.0,
     average: SelfDistillationConfig | None = None,
 ) -> tuple[Student, Fit]:
-    """Train one student on the train split, chosen on dev; test is not looked at.
+    """Train one student on the train split and select the epoch on dev; test is not used.
 
     Args:
-        dropout: before its classifier.
-        average: it also learns from its own moving average (DDVLM, section 3.4).
+        dropout: before the classifier.
+        average: self-distillation from the student's moving average (DDVLM, section 3.4).
     """
     set_seeds(trainer.seed)
     train_split, dev = task.splits["train"], task.splits["dev"]
@@ -261,13 +261,13 @@ def fit_student(
 def shuffled_batches(
     inputs: ModelInputs, size: int, generator: np.random.Generator
 ) -> Sequence[Indices]:
-    """An epoch's batches of rows; where inputs have sizes, those of like size together."""
+    """Return an epoch's batches of rows; inputs with sizes are grouped by similar size."""
     order = generator.permutation(len(inputs))
     count = max(1, len(order) // size)
     if not isinstance(inputs, SizedInputs):
         return np.array_split(order, count)
-    stretch = 32 * size  # sorted piece by piece, so that batches differ from epoch to epoch
-    pieces = [order[start : start + stretch] for start in range(0, len(order), stretch)]
+    block = 32 * size  # sorted block by block, so that batches differ from epoch to epoch
+    pieces = [order[start : start + block] for start in range(0, len(order), block)]
     ordered = [piece[np.argsort(inputs.sizes[piece], kind="stable")] for piece in pieces]
     batches = np.array_split(np.concatenate(ordered), count)
     return [batches[number] for number in generator.permutation(count)]
@@ -276,7 +276,7 @@ def shuffled_batches(
 def predict(
     student: nn.Module, inputs: ModelInputs, batch_size: int = 256
 ) -> tuple[Floats, Floats]:
-    """Embeddings (N, width) and probabilities (N, C) of a whole split."""
+    """Return embeddings (N, width) and probabilities (N, C) of a whole split."""
     order = np.arange(len(inputs))
     if isinstance(inputs, SizedInputs):
         order = np.argsort(inputs.sizes, kind="stable")

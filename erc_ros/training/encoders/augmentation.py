@@ -18,7 +18,7 @@ from erc_ros.values.utterance import SAMPLE_RATE
 
 @dataclass(frozen=True, slots=True)
 class FaceAugmentation:
-    """How far face images are moved, hidden and degraded; shares are in [0, 1]."""
+    """Strength of the augmentation of face images; shares are in [0, 1]."""
 
     rotation: float = setting(15.0, "in either direction", "degrees", (0, 180))
     scale: float = setting(0.15, "share of the size, larger or smaller", "", (0, 1))
@@ -130,7 +130,7 @@ def reverberate(
     time = np.arange(length) / length
     response = generator.standard_normal(length) * 10 ** (-3 * time)
     response *= generator.uniform(0.1, 0.8) / np.sqrt(np.sum(np.square(response)))
-    response[: SAMPLE_RATE // 500] = 0  # the first reflection comes 2 ms later at the earliest
+    response[: SAMPLE_RATE // 500] = 0  # the first reflection is at least 2 ms later
     response[0] = 1
     wet = _convolve(samples.astype(np.float64), response)[: len(samples)]
     return wet.astype(np.float32)

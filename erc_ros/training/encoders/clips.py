@@ -1,4 +1,4 @@
-"""Encoders that are trained further, as the network of a student."""
+"""Wrap a pretrained encoder as the network of a student, to fine-tune it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from erc_ros.training.encoders.pretrained import Trainable
 
 
 class PretrainedNetwork(nn.Module):
-    """An encoder as a network: what its `collate` makes -> (N, dimension)."""
+    """An encoder as a network: inputs of `collate` -> embeddings (N, dimension)."""
 
     def __init__(self, make: Callable[[], Trainable]) -> None:
         super().__init__()
@@ -18,5 +18,5 @@ class PretrainedNetwork(nn.Module):
         self.model = self._encoder.model
 
     def forward(self, **inputs: Tensor) -> Tensor:
-        """-> (N, dimension)."""
+        """Return embeddings (N, dimension)."""
         return self._encoder.embed(inputs)

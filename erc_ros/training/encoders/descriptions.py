@@ -1,16 +1,16 @@
-"""DDVLM's visual features (section 3.3): what is seen, in words, and the words as an embedding.
+"""DDVLM's visual features (section 3.3): descriptions of images, and their embeddings.
 
-A vision-language model describes some frames of every utterance, once, without naming emotions;
-the descriptions are kept in a JSON-lines file, one object a line:
+A vision-language model describes some frames of every utterance, once, without naming emotions.
+The descriptions are stored in a JSON-lines file:
 
     {"key": "dia0_utt3", "text": "The person is raising both eyebrows.", "tries": 1,
      "named": [], "model": "3f2a90c14b7e"}
 
-`text` is empty where every try named an emotion (`named` says which words); such an utterance has
-no description and is counted. The file grows line by line: a run that was killed goes on.
+`text` is empty if every try named an emotion (`named` lists the words); such an utterance has no
+description and is counted. The file is written line by line, so that an interrupted run continues.
 
-The model is a teacher for training. It does not run on the robot: `distillation` passes on what its
-descriptions say to the face encoder.
+The model is used in training only. It does not run on the robot: `distillation` trains the face
+encoder with the embeddings of its descriptions.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ INSTRUCTION = (
     " hands, posture or interaction. Say only what is visible. Do not guess at what the person"
     " feels or why."
 )
-"""It begins with the sentence that DDVLM quotes of its own."""
-# Stems: "angr" finds angry, angrily, angrier. Smiles, frowns and tears are seen, and may be named.
+"""The first sentence is the one that DDVLM's paper quotes from its prompt."""
+# Stems: "angr" matches angry, angrily, angrier. Visible signs (smiles, frowns, tears) are allowed.
 STEMS = (
     r"afraid|aggress|amus|anger|angr|annoy|anxi|asham|aversion|bored|calm|cheer|confus|contempt"
     r"|content(?:ed|edly|ment)\b|curious|delight|depress|despair|disappoint|disgust|displeas"
@@ -63,12 +63,12 @@ class DescriberConfig:
 
     model: str
     """A folder, or a name in the local Hugging Face cache; DDVLM: Qwen2.5-VL-7B-Instruct."""
-    frames: int = setting(4, "images of the utterance, evenly spread", "", (1, 1000))
+    frames: int = setting(4, "images of the utterance, at regular times", "", (1, 1000))
     longest: int = setting(120, "tokens of a description, at most", "", (1, 10_000))
-    tries: int = setting(3, "the first is the most likely text, others are drawn", "", (1, 100))
-    temperature: float = setting(0.7, "of the texts that are drawn", "", (0.01, 10))
+    tries: int = setting(3, "the first is the most probable text, others are sampled", "", (1, 100))
+    temperature: float = setting(0.7, "of the sampled texts", "", (0.01, 10))
     precision: str = setting(
-        "fp32", "of the weights; bf16 and fp16 take half the memory", choices=tuple(PRECISIONS)
+        "fp32", "of the weights; bf16 and fp16 need half the memory", choices=tuple(PRECISIONS)
     )
 
     def __post_init__(self) -> None:
@@ -77,7 +77,7 @@ class DescriberConfig:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A line of the file; text is "" where every try named an emotion, `named` says which."""
+    """A line of the file; text is "" if every try named an emotion (`named`)."""
 
     key: str
     text: str
@@ -87,24 +87,24 @@ class Description:
 
 
 def emotion_words(text: str) -> list[str]:
-    """Words in `text` that name an emotion, in lower case, each once, in their order."""
+    """Return the distinct words in `text` that name an emotion, in lower case and in order."""
     return list(dict.fromkeys(word.lower() for word in _NAMED.findall(text)))
 
 
 class Describes(Protocol):
-    """Whatever can put frames into words: a vision-language model, or a person's notes."""
+    """Interface of describers of frames, such as a vision-language model."""
 
     name: str
 
     def describe(self, sample: Sample, attempt: int) -> str:
-        """What is seen; the same for the same attempt (from 0)."""
+        """Describe the frames; the result is deterministic for each attempt (from 0)."""
 
 
 class Describer:
-    """A vision-language model of Hugging Face that lies on this machine.
+    """A vision-language model of Hugging Face on this machine.
 
     Raises:
-        FileNotFoundError: the model or its processor is not there.
+        FileNotFoundError: the model or its processor is missing.
         ValueError: the model cannot be read.
     """
 
@@ -115,13 +115,13 @@ class Describer:
         self.model = pretrained.load(AutoModelForImageTextToText, folder, dtype=dtype)
         self._process = pretrained.load_processor(AutoProcessor, folder)
         settings: dict[str, Any] = {"frames": config.frames, "longest": config.longest}
-        if config.precision != "fp32":  # so that older descriptions keep their model's name
+        if config.precision != "fp32":  # keeps the model's name of older descriptions
             settings["precision"] = config.precision
         self.name = pretrained.digest(folder, instruction=INSTRUCTION, **settings)
 
     @torch.inference_mode()
     def describe(self, sample: Sample, attempt: int) -> str:
-        """The model's answer; for attempt 0 the likeliest, for others drawn, seeded by it.
+        """Return the model's text: the most probable one, or for attempts from 1 a sample.
 
         Raises:
             ValueError: the sample has no frames.
@@ -143,16 +143,16 @@ class Describer:
         message = {"role": "user", "content": [*content, {"type": "text", "text": INSTRUCTION}]}
         prompt = self._process.apply_chat_template([message], add_generation_prompt=True)
         inputs = self._process(images=chosen, text=prompt, return_tensors="pt")
-        return inputs.to(self.model.device, dtype=self.model.dtype)  # the images; ids stay whole
+        return inputs.to(self.model.device, dtype=self.model.dtype)  # ids remain integers
 
 
 def describe_all(
     samples: Iterable[Sample], describer: Describes, file: Path, tries: int = 3
 ) -> Counter[str]:
-    """Describe every sample that `file` lacks, line by line; returns what was counted.
+    """Describe every sample that `file` lacks, line by line; return counts.
 
-    A description that is empty or names an emotion is asked for again, `tries` times in all; then
-    the utterance stays without one. Counted: described, dropped, retried, kept (there before).
+    A description that is empty or names an emotion is repeated, up to `tries` times in total; then
+    the utterance has none. Counts: described, dropped, retried, kept (already in the file).
 
     Raises:
         ValueError: the file has descriptions of another model or instruction.
@@ -195,11 +195,11 @@ def _as_object(entry: Description) -> dict[str, Any]:
 
 
 def read(file: Path) -> dict[str, Description]:
-    """Descriptions by key; half a line at the end (of a run that was killed) is excluded.
+    """Read descriptions by key; an incomplete last line (of an interrupted run) is skipped.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a line that is no description, with its number; one that names an emotion.
+        ValueError: a line is not a description, or names an emotion; states its number.
     """
     entries: dict[str, Description] = {}
     if not file.is_file():
@@ -209,11 +209,11 @@ def read(file: Path) -> dict[str, Description]:
         try:
             entry = _from_object(json.loads(line))
         except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{file}, line {number} is no description: {error}") from error
+            raise ValueError(f"{file}, line {number} is not a description: {error}") from error
         if words := emotion_words(entry.text):
             raise ValueError(
-                f"{file}, line {number} names emotions ({', '.join(words)}): features that hold the"
-                " answer are no features; remove the line and describe that utterance again"
+                f"{file}, line {number} names emotions ({', '.join(words)}): features must not"
+                " contain the label; remove the line and describe that utterance again"
             )
         entries[entry.key] = entry
     return entries
@@ -239,10 +239,10 @@ def _cut_half_line(file: Path) -> None:
 
 
 class DescriptionEncoder:
-    """Descriptions from their file -> sentence embedding; see `sample.Encoder`.
+    """Encoder of descriptions from a file by sentence embeddings; see `sample.Encoder`.
 
     Args:
-        file: made by `describe_all`.
+        file: written by `describe_all`.
         sentences: `text.sentence_encoder`; DDVLM: all-mpnet-base-v2, 768.
     """
 
@@ -257,17 +257,17 @@ class DescriptionEncoder:
 
     @property
     def keys(self) -> list[str]:
-        """Everything in the file, in its order."""
+        """Return the keys in the file, in its order."""
         return list(self._texts)
 
     def refuses(self, sample: Sample) -> str:
-        """Some utterances have no description."""
+        """Refuse utterances without a description."""
         if sample.key not in self._texts:
             return "not described"
         return "" if self._texts[sample.key] else "every description named an emotion"
 
     def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
-        """(N, d); see `sample.Encoder`."""
+        """Return embeddings (N, d); see `sample.Encoder`."""
         check_samples(self, samples)
         said = [Sample(s.key, (Turn(0, self._texts[s.key]),)) for s in samples]
         return self._sentences.encode(said)

@@ -1,6 +1,6 @@
-"""How good is an encoder of the bundle, as an ONNX file? On its own task, with its own head.
+"""Evaluate an encoder of the bundle, as an ONNX file, on its own task with its own classifier.
 
-Every test runs the file as the robot does: one input at a time, one thread.
+The file runs as on the robot: one input at a time, one thread.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ Embed = Callable[[Path, str], NDArray[np.float32]]
 
 @dataclass(frozen=True, eq=False)
 class EncoderTest:
-    """What is measured of an encoder.
+    """The evaluation of one encoder.
 
     embed: (ONNX file, split) -> embeddings (N, E) of dev or test. labels: (N,) of dev and test.
     head: weight (C, E) and bias (C,) of the encoder's classifier. score: (labels, predicted,
-    classes) -> number, called `metric`.
+    classes) -> value of `metric`.
     """
 
     embed: Embed
@@ -45,7 +45,7 @@ class EncoderTest:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A part on its own task; embeddings (N, E) of dev and test."""
+    """Scores of a part on its own task; embeddings (N, E) of dev and test."""
 
     metric: str
     dev: float
@@ -54,7 +54,7 @@ class Measured:
 
 
 def measure_encoder(test: EncoderTest, file: Path) -> Measured:
-    """Run a file over dev and test."""
+    """Evaluate a file on dev and test."""
     weight, bias = test.head
     embeddings = {split: test.embed(file, split) for split in ("dev", "test")}
     scores = {
@@ -65,7 +65,7 @@ def measure_encoder(test: EncoderTest, file: Path) -> Measured:
 
 
 def text_test(run: Path, data: Path, max_tokens: int = 0) -> EncoderTest:
-    """MELD, utterance by utterance; weighted F1. max_tokens: 0 as it was trained."""
+    """Return the evaluation on MELD: weighted F1. max_tokens: 0: as in training."""
     prompt = open_prompt(run, max_tokens)
     dialogues = {
         split: corpora.read(corpora.DIALOGUES, data, split).conversations
@@ -87,12 +87,12 @@ def text_test(run: Path, data: Path, max_tokens: int = 0) -> EncoderTest:
 
 
 def read(reader: CachedTextEncoder, conversation: Conversation) -> NDArray[np.float32]:
-    """The embeddings (n, E) of a conversation's utterances, in the order in which they come."""
+    """Return the embeddings (n, E) of a conversation's utterances, in their order."""
     return reader.conversation(Turn(u.speaker, u.text) for u in conversation.utterances)
 
 
 def audio_test(run: Path, data: Path) -> EncoderTest:
-    """The clips of held-out speakers in every condition of `voice_train`; unweighted recall.
+    """Return the evaluation on clips of held-out speakers (`voice_train`): unweighted recall.
 
     The part has no head: its embedding is its prediction. `data` is not read.
     """
@@ -109,7 +109,7 @@ def audio_test(run: Path, data: Path) -> EncoderTest:
 
 
 def face_test(run: Path, data: Path) -> EncoderTest:
-    """FER+ images; accuracy over its eight classes."""
+    """Return the evaluation on FER+: accuracy over its eight classes."""
     faces = corpora.images(corpora.FACES, data)
     inputs: dict[str, list[NetworkInputs]] = {}
     labels: dict[str, NDArray[np.int64]] = {}
@@ -122,7 +122,7 @@ def face_test(run: Path, data: Path) -> EncoderTest:
 
 
 def one_by_one(inputs: Mapping[str, Sequence[NetworkInputs]]) -> Embed:
-    """Embeds inputs that do not depend on each other."""
+    """Return a function that embeds independent inputs."""
 
     def embed(file: Path, split: str) -> NDArray[np.float32]:
         network = Network(file)

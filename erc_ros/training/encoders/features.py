@@ -1,7 +1,7 @@
-"""Corpora that are published as features: a small network on them takes the encoder's place.
+"""A small network on published features, in place of an encoder.
 
-`model: features-73` in a recipe begins with fresh weights for 73 numbers an utterance; a folder
-that `save` wrote goes on with those in it. A robot cannot run it: no person gives it such features.
+`model: features-73` in a recipe starts with new weights for 73 numbers per utterance; a folder that
+`save` wrote continues with its weights. It cannot run on a robot, which has no such features.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _NEW = re.compile(r"features-([1-9]\d{0,5})")
 
 @dataclass(frozen=True, slots=True)
 class ClassifierConfig:
-    """The section `classifier`: a network on stored features, the teacher's and the students'."""
+    """Settings of a network on stored features; the section `classifier`."""
 
     hidden: int = setting(128, "width of the hidden layer", "", (1, 100_000))
-    dropout: float = setting(0.3, "of inputs and hidden layer", "", (0, 0.99))
+    dropout: float = setting(0.3, "dropout of inputs and hidden layer", "", (0, 0.99))
 
     def __post_init__(self) -> None:
         check(self)
 
 
 class FeatureNetwork(nn.Module):
-    """Stored features (N, size) -> (N, hidden)."""
+    """Network from stored features (N, size) to embeddings (N, hidden)."""
 
     def __init__(self, size: int, config: ClassifierConfig) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class FeatureNetwork(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class FeatureSizes:
-    """What network.json says: how many numbers go in, and the network's sizes."""
+    """Content of network.json: number of inputs, and the network's sizes."""
 
     size: int
     hidden: int = 64
@@ -64,15 +64,15 @@ class FeatureSizes:
 
 
 def asks_for_features(model: str) -> bool:
-    """Whether a recipe's `model` is a network on published features."""
+    """Return whether a recipe's `model` is a network on published features."""
     return _NEW.fullmatch(model) is not None
 
 
 class FeaturesEncoder:
-    """Published features -> embedding (N, 64); see `pretrained.Trainable`.
+    """Encoder of published features -> embedding (N, 64); see `pretrained.Trainable`.
 
     Args:
-        modality: whose features; text, audio or visual.
+        modality: modality of the features; text, audio or visual.
         model: `features-N`, or a folder.
 
     Raises:
@@ -96,7 +96,7 @@ class FeaturesEncoder:
             own_network.load(self.model, Path(model))
 
     def refuses(self, sample: Sample) -> str:
-        """As many finite numbers as the network takes are needed."""
+        """Refuse features that are missing, not finite, or of another size."""
         if sample.features is None:
             return "no features: the corpus is not published as such"
         if sample.features.shape != (self._sizes.size,):
@@ -104,23 +104,23 @@ class FeaturesEncoder:
         return "" if np.isfinite(sample.features).all() else "features that are not finite"
 
     def size(self, sample: Sample) -> int:
-        """All cost the same."""
+        """Return 1: all inputs have the same cost."""
         return 1
 
     def collate(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
-        """features (N, size)."""
+        """Return features (N, size)."""
         given = [sample.features for sample in samples if sample.features is not None]
         return {"features": torch.from_numpy(np.stack(given).astype(np.float32))}
 
     def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """What `collate` made -> (N, 64)."""
+        """Return embeddings (N, 64) for inputs of `collate`."""
         embedding: Tensor = self.model(inputs["features"])
         return embedding
 
     def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
-        """(N, 64); see `pretrained.encode`."""
+        """Return embeddings (N, 64); see `pretrained.encode`."""
         return pretrained.encode(self, samples)
 
     def save(self, folder: Path) -> None:
-        """network.json and model.safetensors."""
+        """Write network.json and model.safetensors."""
         own_network.save(self.model, folder, FEATURES, self._sizes, modality=self.modality)

@@ -13,12 +13,12 @@ def mixup_share(alpha: float, generator: torch.Generator) -> float:
 
 
 def insert_negatives(inputs: Tensor, target: Tensor, negatives: Tensor) -> None:
-    """Replace the first examples by negatives, for which every label is equally likely; in place.
+    """Replace the first examples by negatives, for which every label is equally probable; in place.
 
     Args:
         inputs: (B, ...).
         target: (B, C) probabilities of the labels.
-        negatives: (K, ...) inputs without the face or voice that the network is for; K <= B.
+        negatives: (K, ...) inputs without a face or voice; K <= B.
     """
     inputs[: len(negatives)] = negatives
     target[: len(negatives)] = 1 / target.shape[1]

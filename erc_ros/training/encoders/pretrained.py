@@ -1,7 +1,7 @@
-"""Models of Hugging Face that lie on this machine, loaded so that a folder can do no harm.
+"""Load Hugging Face models on this machine safely.
 
-Nothing is downloaded, no code of a model's author runs, and weights are read from safetensors only:
-a pickled checkpoint could run anything.
+Nothing is downloaded, no code of a model's author is run, and weights are read from safetensors
+only: a pickled checkpoint could run arbitrary code.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from erc_ros.training.encoders.packaged import PACKAGED, model_folder
 from erc_ros.training.encoders.sample import Encoder, Sample, check_samples
 
 PROJECTION = "embedding_projection"
-"""Name of the layer that `add_projection` gives a model."""
+"""Name of the layer that `add_projection` adds to a model."""
 SAFELY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
 def local_folder(model: str) -> Path:
-    """Where a model's files are: a folder, or a name in the local Hugging Face cache.
+    """Return the folder of a model: a folder, or a name in the local Hugging Face cache.
 
     Raises:
-        FileNotFoundError: neither; or the folder lacks config.json or safetensors.
+        FileNotFoundError: there is no such folder, or it lacks config.json or safetensors.
     """
     folder = _find(model)
     if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"{folder} has no config.json: it is no Hugging Face model")
+        raise FileNotFoundError(f"{folder} has no config.json: it is not a Hugging Face model")
     if not any(folder.glob("*.safetensors")):
         raise FileNotFoundError(
             f"{folder} has no *.safetensors, and pickled weights are not read: convert them with"
@@ -56,28 +56,28 @@ def _find(model: str) -> Path:
         return Path(snapshot_download(model, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError) as error:
         raise FileNotFoundError(
-            f"the model {model!r} is neither a folder nor in the local Hugging Face cache; fetch it"
-            f" first: hf download {model}"
+            f"the model {model!r} is neither a folder nor in the local Hugging Face cache;"
+            f" download it first: hf download {model}"
         ) from error
 
 
 def load(auto: Any, folder: Path, layers: int = 0, dtype: torch.dtype = torch.float32) -> Any:
-    """`auto`'s model (AutoModel, ...) in `folder`, in eval mode.
+    """Load the model in `folder` with `auto` (AutoModel, ...), in eval mode.
 
     Args:
-        layers: only so many, the lowest ones; 0: all.
-        dtype: of its weights; a model that is trained stays in float32.
+        layers: number of lowest layers that are used; 0: all.
+        dtype: of its weights; float32 for training.
 
     Raises:
-        ValueError: of an architecture that this transformers does not have, fewer layers than are
-            asked for, or broken files.
+        ValueError: the architecture is not in the installed transformers, the model has fewer than
+            `layers` layers, or files are broken.
     """
     how = {**SAFELY, "num_hidden_layers": layers} if layers else SAFELY
     try:
         model, report = auto.from_pretrained(
             folder, use_safetensors=True, dtype=dtype, output_loading_info=True, **how
         )
-    except Exception as error:  # the library raises whatever the broken file led to
+    except Exception as error:  # broken files may cause any exception
         raise ValueError(f"{folder} cannot be loaded as {auto.__name__}: {error}") from error
     if missing := sorted(key for key in report["missing_keys"] if not _is_unused(key)):
         raise ValueError(f"{folder}: its weights lack {', '.join(missing[:3])}")
@@ -85,16 +85,16 @@ def load(auto: Any, folder: Path, layers: int = 0, dtype: torch.dtype = torch.fl
 
 
 def _is_unused(weight: str) -> bool:
-    """Whether a weight that a file lacks is one that no encoder here uses.
+    """Return whether a missing weight is not used by any encoder here.
 
     Models for other tasks have no pooler. `masked_spec_embed` is for SpecAugment, which is switched
-    off; published checkpoints such as wav2vec2-base-960h lack it. Other weights would be random.
+    off; published checkpoints such as wav2vec2-base-960h lack it. Other missing weights are errors.
     """
     return "pooler" in weight or weight.endswith("masked_spec_embed")
 
 
 def stored_weights(folder: Path, prefix: str) -> dict[str, Tensor]:
-    """The weights in a folder's safetensors whose names begin with `prefix`, without it."""
+    """Return the weights whose names begin with `prefix`, by their names without it."""
     weights = {}
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, "pt") as stored:
@@ -105,12 +105,12 @@ def stored_weights(folder: Path, prefix: str) -> dict[str, Tensor]:
 
 
 def add_projection(model: nn.Module, width: int, size: int, folder: Path) -> None:
-    """Give a model a linear layer from `width` to `size`, with the weights that `folder` has.
+    """Add a linear layer from `width` to `size` to a model, with the weights in `folder` if any.
 
-    It is a part of the model: trained, moved, and saved with it.
+    The layer is a part of the model: it is trained, moved and saved with it.
 
     Raises:
-        ValueError: the folder has one of another size.
+        ValueError: the folder has a layer of another size.
     """
     layer = nn.Linear(width, size)
     stored = stored_weights(folder, f"{PROJECTION}.")
@@ -123,35 +123,35 @@ def add_projection(model: nn.Module, width: int, size: int, folder: Path) -> Non
 
 
 def projected(model: nn.Module, states: Tensor) -> Tensor:
-    """States (..., hidden) of a model -> (..., d), by its projection if it has one."""
+    """Project states (..., hidden) of a model to (..., d), if it has a projection."""
     layer = getattr(model, PROJECTION, None)
     return states if layer is None else layer(states)
 
 
 def load_processor(auto: Any, folder: Path) -> Any:
-    """The tokenizer, feature extractor or processor that belongs to a model.
+    """Load the tokenizer, feature extractor or processor of a model.
 
     Raises:
-        FileNotFoundError: its files are not there, or not usable.
+        FileNotFoundError: its files are missing or cannot be used.
     """
     try:
         return auto.from_pretrained(folder, **SAFELY)
     except Exception as error:  # as above
         raise FileNotFoundError(
             f"{folder} has no usable {auto.__name__.removeprefix('Auto')}: {error}; save the one"
-            " that the model was trained with beside it"
+            " that the model was trained with next to it"
         ) from error
 
 
 def save(folder: Path, model: Any, processor: Any) -> None:
-    """What `load` and `load_processor` read again; weights as safetensors."""
+    """Write the files for `load` and `load_processor`; weights as safetensors."""
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
 
 
 def digest(folder: Path, **settings: Any) -> str:
-    """12 hexadecimal digits of everything that decides an embedding: files and settings."""
+    """Return a hash (12 hexadecimal digits) of the files and settings that determine embeddings."""
     total = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for path in sorted(folder.iterdir()):
         if path.suffix in {".json", ".safetensors", ".txt", ".model"}:
@@ -160,13 +160,13 @@ def digest(folder: Path, **settings: Any) -> str:
 
 
 def text_digest(text: str) -> str:
-    """12 hexadecimal digits of a text."""
+    """Return a hash of a text, 12 hexadecimal digits."""
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @lru_cache(maxsize=64)
 def _sha256(path: Path, changed: int) -> str:
-    """Of a file's content; `changed` (ns) is part of the key, so that a new file is read again."""
+    """Return the hash of a file; `changed` (ns) is a cache key, so that new content is read."""
     total = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -175,38 +175,38 @@ def _sha256(path: Path, changed: int) -> str:
 
 
 class Trainable(Encoder, Protocol):
-    """An encoder that can be trained further: `embed(collate(samples))` has gradients."""
+    """An encoder that can be fine-tuned: `embed(collate(samples))` has gradients."""
 
     model: nn.Module
     batch_size: int
 
     def save(self, folder: Path) -> None:
-        """Write it so that it can be made from the folder again."""
+        """Write the encoder to a folder from which it can be loaded."""
 
     def size(self, sample: Sample) -> int:
-        """What the cost of a sample grows with; samples of like size share a batch."""
+        """Return a number that grows with the cost of a sample; batches have similar sizes."""
 
     def collate(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
-        """Samples as the model's inputs."""
+        """Return the model's inputs for samples."""
 
     def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """The model's inputs -> (N, dimension)."""
+        """Return embeddings (N, dimension) for the model's inputs."""
 
 
 @runtime_checkable
 class SequenceEncoder(Trainable, Protocol):
-    """One that can also tell what it made of every token or frame."""
+    """A trainable encoder that also gives the state of every token or frame."""
 
     def sequence(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The model's inputs -> tokens or frames (N, L, dimension), which there are (N, L) bool."""
+        """Return tokens or frames (N, L, dimension) and their mask (N, L) bool for inputs."""
 
 
 @torch.inference_mode()
 def encode(encoder: Trainable, samples: Sequence[Sample]) -> NDArray[np.float32]:
-    """One embedding a sample, (N, dimension), in their order, computed on the model's device.
+    """Return one embedding per sample (N, dimension), computed on the model's device.
 
     Raises:
-        ValueError: a sample that the encoder refuses, or an embedding that is not finite.
+        ValueError: the encoder refuses a sample, or an embedding is not finite.
     """
     check_samples(encoder, samples)
     device = next(encoder.model.parameters()).device
@@ -225,6 +225,6 @@ def encode(encoder: Trainable, samples: Sequence[Sample]) -> NDArray[np.float32]
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the valid steps: x (N, L, d), mask (N, L), 1 = valid -> (N, d)."""
+    """Return the mean over the valid steps: x (N, L, d), mask (N, L), 1 = valid -> (N, d)."""
     weights = mask[..., None].to(x.dtype)
     return (x * weights).sum(dim=1) / weights.sum(dim=1).clamp_min(1)

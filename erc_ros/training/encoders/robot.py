@@ -1,7 +1,7 @@
-"""The robot's own small networks as encoders that are trained like the published ones.
+"""The robot's small networks as encoders that can be fine-tuned like published ones.
 
-`model: log-mel` and `model: faces` in a recipe begin with fresh weights; a folder that `save` wrote
-goes on with those in it (network.json, model.safetensors).
+`model: log-mel` and `model: faces` in a recipe start with new weights; a folder that `save` wrote
+continues with its weights (network.json, model.safetensors).
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ LOG_MEL, FACES = "log-mel", "faces"
 
 
 def network_kind(model: str) -> str:
-    """log-mel, faces, or what network.json in a folder says; "": a model of Hugging Face."""
+    """Return log-mel, faces, or the kind in a folder's network.json; "": a Hugging Face model."""
     if model in (LOG_MEL, FACES):
         return model
     return own_network.kind_of(Path(model))
 
 
 class LogMelEncoder:
-    """Sound -> log-mel features -> embedding (N, 128); see `pretrained.Trainable`.
+    """Encoder of audio by log-mel features -> embedding (N, 128); see `pretrained.Trainable`.
 
     Raises:
-        ValueError: the folder is of another network.
+        ValueError: the folder has another kind of network.
     """
 
     modality = "audio"
@@ -56,17 +56,17 @@ class LogMelEncoder:
         self.name = _loaded(self.model, config.model, LOG_MEL, max_seconds=config.max_seconds)
 
     def refuses(self, sample: Sample) -> str:
-        """Finite audio of at least 25 ms is needed."""
+        """Refuse audio that is missing, not finite, or shorter than 25 ms."""
         return unusable_sound(sample, WINDOW)
 
     def size(self, sample: Sample) -> int:
-        """ms of audio that are heard."""
+        """Return the duration of the audio that is encoded, ms."""
         assert sample.sound is not None
         seconds = len(sample.sound) / sample.sample_rate
         return round(1000 * min(seconds, self.config.max_seconds))
 
     def collate(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
-        """features (N, T, 64), frames (N,), as the robot makes them of 16-bit samples."""
+        """Return features (N, T, 64) and frames (N,), computed as on the robot."""
         heard = []
         for sample in samples:
             sound = np.clip(waveform(sample, SAMPLE_RATE), -1, 1) * 32767
@@ -76,26 +76,26 @@ class LogMelEncoder:
         return {"features": features, "frames": frames}
 
     def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """What `collate` made -> (N, 128)."""
+        """Return embeddings (N, 128) for inputs of `collate`."""
         embedding: Tensor = self.model(inputs["features"], inputs["frames"])
         return embedding
 
     def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
-        """(N, 128); see `pretrained.encode`."""
+        """Return embeddings (N, 128); see `pretrained.encode`."""
         return pretrained.encode(self, samples)
 
     def save(self, folder: Path) -> None:
-        """network.json and model.safetensors."""
+        """Write network.json and model.safetensors."""
         own_network.save(self.model, folder, LOG_MEL, self._sizes)
 
 
 class FacesEncoder:
-    """Face crops -> the mean of their embeddings (N, 128); see `pretrained.Trainable`.
+    """Encoder of face crops -> mean of their embeddings (N, 128); see `pretrained.Trainable`.
 
-    The images of a corpus must be faces: meld-faces, iemocap-6-faces (`erc cut-faces`).
+    The corpus must have face crops: meld-faces, iemocap-6-faces (`erc cut-faces`).
 
     Raises:
-        ValueError: the folder is of another network.
+        ValueError: the folder has another kind of network.
     """
 
     modality = "visual"
@@ -109,15 +109,15 @@ class FacesEncoder:
         self.name = _loaded(self.model, config.model, FACES)
 
     def refuses(self, sample: Sample) -> str:
-        """At least one image is needed."""
+        """Refuse samples without images."""
         return "no frames" if sample.frames is None or len(sample.frames) == 0 else ""
 
     def size(self, sample: Sample) -> int:
-        """About the same for all."""
+        """Return 1: the cost is about the same for all samples."""
         return 1
 
     def collate(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
-        """faces (M, 1, 48, 48) of all samples, at most 8 of each, and whose each is, owner (M,)."""
+        """Return faces (M, 1, 48, 48), at most 8 per sample, and their sample: owner (M,)."""
         faces, owners = [], []
         for number, sample in enumerate(samples):
             assert sample.frames is not None
@@ -128,7 +128,7 @@ class FacesEncoder:
         return {"faces": torch.cat(faces), "owner": torch.cat(owners)}
 
     def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """What `collate` made -> (N, 128)."""
+        """Return embeddings (N, 128) for inputs of `collate`."""
         owner = inputs["owner"]
         each = self.model(inputs["faces"])  # (M, 128)
         count = torch.bincount(owner)  # (N,)
@@ -137,11 +137,11 @@ class FacesEncoder:
         return mean
 
     def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
-        """(N, 128); see `pretrained.encode`."""
+        """Return embeddings (N, 128); see `pretrained.encode`."""
         return pretrained.encode(self, samples)
 
     def save(self, folder: Path) -> None:
-        """network.json and model.safetensors."""
+        """Write network.json and model.safetensors."""
         own_network.save(self.model, folder, FACES, self._sizes)
 
 

@@ -1,4 +1,4 @@
-"""What an encoder sees of an utterance, and what an encoder is."""
+"""`Sample`, the input of an encoder, and `Encoder`, its interface."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from erc_ros.values.utterance import SAMPLE_RATE
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """One utterance of a corpus, with as much of it as is there.
+    """One utterance of a corpus with the modalities that are available.
 
-    key: unique within the corpus. turns: what was said before, oldest first, and the utterance
-    itself last. sound: (n,) or (n, channels), int16 or float in [-1, 1], at `sample_rate` Hz; a
-    clip that was recorded at another rate than it says comes out wrong, so say the true one.
+    key: unique within the corpus. turns: the earlier turns, oldest first, and the utterance itself
+    last. sound: (n,) or (n, channels), int16 or float in [-1, 1], at `sample_rate` Hz, the rate of
+    the recording.
     frames: (T, H, W, 3) uint8 RGB, in their order.
     features: (d,) where the corpus is published as features of this modality.
     """
@@ -33,45 +33,45 @@ class Sample:
 
 
 class Encoder(Protocol):
-    """Utterances in, one embedding each out.
+    """Interface of encoders: utterances to embeddings.
 
     Contract, for the encoders of `erc encode` and of other packages:
 
-    - The class is called with the model (a path or name, as the command got it) and the options of
-      the command as keywords. It raises ValueError or FileNotFoundError for those that it cannot
-      use. It downloads nothing.
-    - `modality`, `name` and `dimension` are constant. `name` changes whenever an embedding would.
-    - `encode` gives each sample the same embedding whatever else is in the batch (within 1e-4),
-      and the same again when it is called again. Values are finite float32.
-    - A sample that `refuses` says nothing about ("") is encoded; others raise ValueError.
-    - Samples of a conversation come in their order; `turns` holds everything that may be read.
-    - One thread; with several workers, each has an encoder of its own.
+    - The class is called with the model (a path or name from the command line) and the options of
+      the command as keywords. It raises ValueError or FileNotFoundError if it cannot use them, and
+      downloads nothing.
+    - `modality`, `name` and `dimension` are constant. If embeddings change, `name` changes.
+    - The embedding of a sample does not depend on the batch (within 1e-4) or on earlier calls.
+      Values are finite float32.
+    - A sample for which `refuses` returns "" is encoded; others raise ValueError.
+    - Samples of a conversation are encoded in order; `turns` has the whole permitted context.
+    - Calls are in one thread; each worker process has a separate encoder.
     """
 
     modality: str
     """text, audio or visual."""
     name: str
-    """The same for the same embeddings: kind, settings and a digest of the weights."""
+    """Identifies the embeddings: kind, settings and a digest of the weights."""
     dimension: int
 
     def refuses(self, sample: Sample) -> str:
-        """Why this utterance has no embedding, in words to count by; "" if it has one."""
+        """Return why an utterance has no embedding, as a countable reason; "" if it has one."""
 
     def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
-        """One embedding a sample, (N, dimension), whatever else is in the batch.
+        """Return one embedding per sample, (N, dimension), independent of the batch.
 
         Raises:
-            ValueError: a sample that `refuses`; names it.
+            ValueError: a sample is refused; names it.
         """
 
 
 def unusable_sound(
     sample: Sample, shortest: int, rate: int = SAMPLE_RATE, least: str = "a frame"
 ) -> str:
-    """Why its audio cannot be encoded, or "".
+    """Return why the audio of a sample cannot be encoded, or "".
 
     Args:
-        shortest: samples at `rate` (Hz) that an encoder needs; `least` says it in words.
+        shortest: minimum number of samples at `rate` (Hz); `least` is the same in words.
     """
     if sample.sound is None:
         return "no sound"
@@ -86,7 +86,7 @@ def unusable_sound(
 
 
 def check_samples(encoder: Encoder, samples: Sequence[Sample]) -> None:
-    """Raises ValueError for the first sample that the encoder refuses, or for none at all."""
+    """Raise ValueError for the first sample that the encoder refuses, or an empty batch."""
     if not samples:
         raise ValueError("there is nothing to encode: an empty batch")
     for sample in samples:

@@ -1,4 +1,4 @@
-"""Every encoder that can be trained, by its configuration."""
+"""Make any encoder that can be trained, from its configuration."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ CONFIGS: dict[str, type[Any]] = {
     "audio": SpeechEncoderConfig,
     "visual": VideoEncoderConfig,
 }
-"""modality -> its configuration."""
+"""Modality -> encoder configuration."""
 
 
 def make_encoder(config: Any) -> Trainable:
-    """The encoder that a configuration asks for.
+    """Return the encoder of a configuration.
 
-    One of Hugging Face, emotion2vec, one of the robot's own, or a network on published features.
+    One of Hugging Face, emotion2vec, one of the robot's encoders, or a network on features.
 
     Raises:
         FileNotFoundError: the model is not on this machine.
-        ValueError: it cannot be read, or is of another kind.
+        ValueError: the model cannot be read, or is of another kind.
     """
     kinds: dict[type[Any], Callable[[Any], Trainable]] = {
         TextEncoderConfig: PretrainedTextEncoder,

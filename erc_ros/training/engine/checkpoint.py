@@ -1,7 +1,7 @@
-"""What an interrupted training needs to go on as if nothing had happened, in one file.
+"""Checkpoint file from which an interrupted training continues with identical results.
 
-The file is written whole or not at all, is read without running code from it, and is only taken up
-by the training that it belongs to.
+The file is written atomically, is loaded without running code from it, and is accepted only by a
+training with the same settings.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from erc_ros.training.engine.runs import write_with
 
 
 class HasState(Protocol):
-    """An object that tells its state and goes on from it, such as `ema.EmaDistillation`."""
+    """An object with a state for checkpoints, such as `ema.EmaDistillation`."""
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -32,15 +32,15 @@ Stateful: TypeAlias = "random.Random | np.random.Generator | torch.Generator | H
 
 
 def save(file: Path, content: Mapping[str, Any]) -> None:
-    """Write tensors, numbers, texts, and lists and tables of them."""
+    """Write tensors, numbers, strings, and lists and mappings of them."""
     write_with(file, lambda new: torch.save(dict(content), new))
 
 
 def load(file: Path) -> dict[str, Any]:
-    """Read what `save` wrote, all of it on the CPU; no code in the file is run.
+    """Load a file of `save` to the CPU, without running code from it.
 
     Raises:
-        CheckpointError: the file is cut off or not a checkpoint.
+        CheckpointError: the file is truncated or not a checkpoint.
     """
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
@@ -53,7 +53,7 @@ def load(file: Path) -> dict[str, Any]:
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
-    """The state of the generators that everybody shares: Python's, numpy's, torch's."""
+    """Return the state of the global random generators of Python, numpy and torch."""
     state = {
         "python": json.dumps(random.getstate()),
         "numpy": json.dumps(np.random.get_state(legacy=False), default=np.ndarray.tolist),
@@ -65,7 +65,7 @@ def random_state(device: torch.device) -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
-    """Go on from a `random_state`."""
+    """Restore a `random_state`."""
     version, numbers, gauss = json.loads(state["python"])
     random.setstate((version, tuple(numbers), gauss))
     np.random.set_state(json.loads(state["numpy"]))
@@ -75,7 +75,7 @@ def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
 
 
 def states(things: Sequence[Stateful]) -> list[Any]:
-    """The state of each."""
+    """Return the state of each object."""
     return [_state(thing) for thing in things]
 
 
@@ -90,7 +90,7 @@ def _state(thing: Stateful) -> Any:
 
 
 def set_states(things: Sequence[Stateful], saved: Sequence[Any]) -> None:
-    """Go on from `states` of the same things in the same order."""
+    """Restore the `states` of the same objects in the same order."""
     for thing, state in zip(things, saved, strict=True):
         if isinstance(thing, random.Random):
             version, numbers, gauss = json.loads(state)

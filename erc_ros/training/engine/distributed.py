@@ -1,7 +1,7 @@
 """One process on one device, or one process per GPU with the gradients averaged (Accelerate).
 
-Training in several processes starts from a fork of the caller: only the training itself runs more
-than once, and nothing around it has to know. A CPU can stand in for GPUs, for tests.
+Several processes are forked from the caller for the training only, so that the code around it does
+not change. Tests use the CPU instead of GPUs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class OneProcess:
-    """The device of an ordinary training; everything that several processes share is its own."""
+    """The device of a training in one process, with the interface of `SeveralProcesses`."""
 
     rank, count = 0, 1
 
@@ -27,39 +27,39 @@ class OneProcess:
         self.device = torch.device(device)
 
     def together(self, module: nn.Module) -> nn.Module:
-        """The module, with gradients that are the mean over all processes."""
+        """Return the module with gradients averaged over all processes."""
         return module
 
     def mean(self, value: Tensor) -> Tensor:
-        """Over all processes."""
+        """Return the mean over all processes."""
         return value
 
     def first(self, value: T) -> T:
-        """What the first process has."""
+        """Return the value of the first process."""
         return value
 
     def all(self, value: T) -> list[T]:
-        """What every process has."""
+        """Return the values of all processes."""
         return [value]
 
     def end(self) -> None:
-        """No more to do."""
+        """End the communication between processes."""
 
 
 class SeveralProcesses(OneProcess):
-    """One of several, through Accelerate, which tells its device and its rank."""
+    """One of several processes; Accelerate provides its device and rank."""
 
     def __init__(self, device: str) -> None:
         from accelerate import Accelerator
         from accelerate.utils import DistributedDataParallelKwargs
 
-        # A batch need not reach every weight: a modality may be missing from all of it.
+        # Some weights may get no gradient: a modality may be missing in the whole batch.
         unused = DistributedDataParallelKwargs(find_unused_parameters=True)
         self._accelerator = Accelerator(cpu=device == "cpu", kwargs_handlers=[unused])
         self.device = torch.device("cpu") if device == "cpu" else self._accelerator.device
         self.rank, self.count = self._accelerator.process_index, self._accelerator.num_processes
         if device == "cpu":
-            # The pool of threads does not survive the fork.
+            # The thread pool does not exist after the fork.
             torch.set_num_threads(1)
 
     def together(self, module: nn.Module) -> nn.Module:
@@ -87,19 +87,19 @@ class SeveralProcesses(OneProcess):
 
 
 def launch(function: Callable[[OneProcess], Any], count: int, device: str) -> None:
-    """Run `function` with its process, in `count` of them.
+    """Run `function` in `count` processes, each with its process object.
 
     Raises:
-        ValueError: no such device here, or not so many.
-        RuntimeError: one of several processes failed; with its traceback. A failure in a single
-            process is raised as it is.
+        ValueError: the device does not exist, or there are fewer than `count`.
+        RuntimeError: one of several processes failed; with its traceback. The exception of a
+            single process is not changed.
     """
     if device == "cuda":
         gpus = torch.cuda.device_count()
         if gpus < count:
             raise ValueError(
-                f"{count} GPUs are asked for and {gpus} found: set trainer.device to cpu, or"
-                " trainer.processes to as many as there are"
+                f"{count} GPUs are required and {gpus} found: set trainer.device to cpu, or"
+                " trainer.processes to this number"
             )
     if count == 1:
         function(OneProcess(device))
@@ -109,19 +109,19 @@ def launch(function: Callable[[OneProcess], Any], count: int, device: str) -> No
     arguments = (function, device, random.getstate())
     if device == "cpu":
         debug_launcher(_in_one_of_several, arguments, count)
-    else:  # two recipes may run on one machine
+    else:  # a free port, as several trainings may run on one machine
         notebook_launcher(_in_one_of_several, arguments, count, use_port=_free_port())
 
 
 def aside(function: Callable[[], None], count: int) -> None:
-    """Run `function`, in a process of its own if trainings take `count` processes, several.
+    """Run `function`, in a separate process if trainings use several (`count`) processes.
 
-    A process that has used a GPU can start no more training by a fork. So whatever uses one between
-    two trainings runs here.
+    A process that has used a GPU cannot start a training by a fork. Therefore code that uses a GPU
+    between two trainings runs in this function.
 
     Raises:
-        RuntimeError: it failed there; its traceback is printed. A failure with one process is
-            raised as it is.
+        RuntimeError: the separate process failed; its traceback is printed. Without a separate
+            process the exception is not changed.
     """
     if count == 1:
         function()
@@ -134,7 +134,7 @@ def aside(function: Callable[[], None], count: int) -> None:
 
 
 def _alone(function: Callable[[], None]) -> None:
-    torch.set_num_threads(1)  # the pool of threads does not survive the fork
+    torch.set_num_threads(1)  # the thread pool does not exist after the fork
     function()
 
 
@@ -145,7 +145,7 @@ def _free_port() -> str:
 
 
 def _in_one_of_several(function: Callable[[OneProcess], Any], device: str, state: Any) -> None:
-    random.setstate(state)  # which Python seeds again in a fork
+    random.setstate(state)  # Python changes the seed in a fork
     process = SeveralProcesses(device)
     function(process)
     process.end()

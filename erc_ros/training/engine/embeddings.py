@@ -1,4 +1,4 @@
-"""The embeddings that a trained encoder leaves behind, one file of safetensors for all splits."""
+"""Embeddings of a trained encoder for all splits, in one safetensors file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 FILE = "embeddings.safetensors"
 OF_NOBODY = "nobody"
-"""Of what shows or says nothing at all, such as images without a face; its labels are -1."""
+"""Split of negatives, such as images without a face or audio without speech; labels are -1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class Embedded:
 
 
 def save_embeddings(splits: Mapping[str, Embedded], file: Path) -> None:
-    """Per split (train, valid, test, `OF_NOBODY`): `<split>.embeddings`, `<split>.labels`."""
+    """Write `<split>.embeddings` and `<split>.labels` (splits: train, valid, test, negatives)."""
     arrays: dict[str, NDArray[np.float32] | NDArray[np.int64]] = {}
     for name, split in splits.items():
         arrays[f"{name}.embeddings"] = np.ascontiguousarray(split.embeddings, np.float32)
@@ -33,7 +33,7 @@ def save_embeddings(splits: Mapping[str, Embedded], file: Path) -> None:
 
 
 def load_embeddings(file: Path) -> dict[str, Embedded]:
-    """Read what `save_embeddings` wrote.
+    """Read a file of `save_embeddings`.
 
     Raises:
         KeyError: the file lacks the labels of some embeddings.

@@ -1,11 +1,11 @@
-"""`erc evaluate RUN...` (or `erc evaluate-run`): how good is a finished run, and how sure is that?
+"""`erc evaluate RUN...` (or `erc evaluate-run`): metrics of finished runs with intervals.
 
 Reads OUT/seed-N/logits.npz: `dev` and `test` (N, C) float, `dev_labels` and `test_labels` (N,)
-int, if known `dev_conversations` and `test_conversations` (N,) int, and `names` (C,) of the labels
-(else those of metrics.json). Nothing is computed again and no corpus is needed.
+int, optionally `dev_conversations` and `test_conversations` (N,) int, and `names` (C,) of the
+labels (else those of metrics.json). No model is run and no corpus is needed.
 
 Writes OUT/evaluation.{json,md} and images next to it: confusion and reliability of each split,
-training curves. Where a training left several heads, OUT/<head>/ are evaluated one by one.
+training curves. If a training has several models, OUT/<model>/ are evaluated one by one.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from erc_ros.training.engine.runs import (
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What the S seeds of a run answered to a split: probabilities (S, N, C).
+    """Predictions of the S seeds of a run for a split: probabilities (S, N, C).
 
-    labels (N,) int64; conversations (N,) int64, or None where they are not known.
+    labels (N,) int64; conversations (N,) int64, or None if unknown.
     """
 
     probabilities: NDArray[np.float64]
@@ -52,7 +52,7 @@ class Predictions:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A finished run. seeds: the names of its folders. histories, choose: as in training.json."""
+    """A finished run. seeds: names of their folders. histories, choose: as in training.json."""
 
     folder: Path
     seeds: tuple[str, ...]
@@ -63,15 +63,15 @@ class Run:
 
 
 def read_run(folder: Path) -> Run:
-    """Read what a training left behind.
+    """Read the results of a training.
 
     Raises:
-        RunError: not finished, damaged, without labels, or seeds that were tested differently.
+        RunError: not finished, damaged, without labels, or seeds with different test data.
     """
     seeds = seed_folders(folder, ANSWERS)
     for seed in seeds:
         if (seed / UNFINISHED).exists():
-            raise RunError(f"{seed} is not finished: run its training again, which goes on there")
+            raise RunError(f"{seed} is not finished: run its training again to continue it")
     arrays = [_read_arrays(seed / ANSWERS) for seed in seeds]
     splits = {split: _join(split, arrays, seeds) for split in MEASURED}
     records = {seed.name: _record(seed / "training.json") for seed in seeds}
@@ -100,7 +100,7 @@ def _read_arrays(file: Path) -> dict[str, NDArray[Any]]:
             raise RunError(f"{file}: {split} is {logits.shape} for {labels.shape} labels")
         if not np.isfinite(logits).all():
             rows = np.flatnonzero(~np.isfinite(logits).all(axis=1))
-            raise RunError(f"{file}: {split} has answers that are no numbers, first {rows[:5]}")
+            raise RunError(f"{file}: {split} predictions are not numbers, first {rows[:5]}")
     return arrays
 
 
@@ -118,7 +118,7 @@ def _join(split: str, arrays: Sequence[Mapping[str, Any]], seeds: Sequence[Path]
 
 
 def _names(seed: Path, arrays: Mapping[str, NDArray[Any]], classes: int) -> tuple[str, ...]:
-    """Of the labels: from logits.npz, else the F1 in metrics.json, else their numbers."""
+    """Return label names: from logits.npz, else the F1 in metrics.json, else numbers."""
     if "names" in arrays:
         names = tuple(str(name) for name in arrays["names"])
     else:
@@ -131,12 +131,12 @@ def _names(seed: Path, arrays: Mapping[str, NDArray[Any]], classes: int) -> tupl
 
 
 def _record(file: Path) -> dict[str, Any]:
-    """The file, or nothing where there is none."""
+    """Read a JSON file; {} if it does not exist."""
     return read_json(file) if file.is_file() else {}
 
 
 def evaluate(run: Run, resamples: int = 1000) -> dict[str, Any]:
-    """Every figure of both splits, ready for JSON."""
+    """Return every figure of both splits, ready for JSON."""
     result: dict[str, Any] = {"run": run.folder.name, "seeds": list(run.seeds)}
     for split, answers in run.splits.items():
         per_seed = [metrics.report(answers.labels, p, run.names) for p in answers.probabilities]
@@ -173,7 +173,7 @@ def _figure(values: Sequence[float], interval: Interval) -> dict[str, Any]:
 
 
 def describe(result: Mapping[str, Any]) -> str:
-    """An evaluation as markdown."""
+    """Format an evaluation as Markdown."""
     lines = [f"# {result['run']}", "", f"{', '.join(result['seeds'])}; percent, mean ± deviation."]
     for split in MEASURED:
         of_split = result[split]
@@ -195,7 +195,7 @@ def _row(name: str, figure: Mapping[str, Any]) -> str:
 
 
 def write(run: Run, result: Mapping[str, Any]) -> list[Path]:
-    """Write the evaluation and its images into the run's folder; returns the files."""
+    """Write the evaluation and its images into the run's folder; return the files."""
     from erc_ros.metrics.pictures import draw_confusion, draw_curves, draw_reliability
 
     figures = {}
@@ -218,14 +218,14 @@ def write(run: Run, result: Mapping[str, Any]) -> list[Path]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status: 0, or 1 when a folder is no finished run."""
+    """Run the command; return 0, or 1 if a folder is not a finished run."""
     parser = argparse.ArgumentParser(
         prog="erc evaluate-run",
         description="Every metric of finished runs on dev and test, with bootstrap intervals and"
-        " pictures, from the answers that the trainings stored.",
+        " diagrams, from the stored predictions of the trainings.",
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder with seed-N/")
-    parser.add_argument("--resamples", type=int, default=1000, help="of the bootstrap")
+    parser.add_argument("--resamples", type=int, default=1000, help="samples of the bootstrap")
     options = parser.parse_args(argv)
     if options.resamples < 1:
         parser.error(f"--resamples is {options.resamples}, must be at least 1")

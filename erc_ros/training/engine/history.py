@@ -1,10 +1,10 @@
-"""Where a trained model comes from: RUN/history.json, written by the trainings as they run.
+"""Provenance of a trained model: RUN/history.json, which the trainings write.
 
     {"commands": ["erc train config/training/audio.yaml --seed 0", ...],
      "corpora": ["ravdess", "emodb"],
      "teachers": ["runs/text_teacher"]}
 
-A model card is made from it, so that it tells of this run and of no other.
+The model card is generated from it, so that it describes this run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FILE = "history.json"
 
 @dataclass(frozen=True, slots=True)
 class RunHistory:
-    """commands: that were given. corpora: names. teachers: folders of the runs it learned from."""
+    """commands: command lines. corpora: names. teachers: folders of the runs of its teachers."""
 
     commands: tuple[str, ...] = ()
     corpora: tuple[str, ...] = ()
@@ -36,7 +36,7 @@ def record(
     corpora: Iterable[str] = (),
     teachers: Iterable[str] = (),
 ) -> None:
-    """Add to a run's history what is not in it yet."""
+    """Add new entries to a run's history."""
     known = read_history(run)
     history = RunHistory(
         tuple(dict.fromkeys((*known.commands, *commands))),
@@ -48,7 +48,7 @@ def record(
 
 
 def read_history(run: Path) -> RunHistory:
-    """Of a run, or of its folder best/; empty where nothing was recorded.
+    """Read the history of a run, or of its folder best/; empty if nothing was recorded.
 
     Raises:
         RunError, ValueError: the file is damaged.
@@ -58,19 +58,19 @@ def read_history(run: Path) -> RunHistory:
 
 
 def folder_of(run: Path) -> Path:
-    """The run that a folder best/ belongs to; a run is its own."""
+    """Return the run of a folder best/, or the run itself."""
     has_own = (run / FILE).is_file() or (run / KEPT).is_file()
     return run.parent if run.name == BEST and not has_own else run
 
 
 def kind_of(run: Path) -> str:
-    """The kind of recipe that a run was made by; empty where no recipe was kept."""
+    """Return the kind of a run's recipe; "" if the recipe was not stored."""
     file = folder_of(run) / KEPT
     return read_recipe(file, file.parent).kind if file.is_file() else ""
 
 
 def whole_history(run: Path) -> RunHistory:
-    """A run's history after those of its teachers, and of theirs."""
+    """Return the histories of all direct and indirect teachers, followed by the run's own."""
     seen: list[Path] = []
 
     def below(run: Path) -> RunHistory:

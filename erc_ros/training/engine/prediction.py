@@ -1,4 +1,4 @@
-"""What a classifier says about a whole split, batch by batch."""
+"""Predictions of a classifier for a whole split, batch by batch."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def predict(
     order: Indices,
     batch_size: int,
 ) -> tuple[Floats, Floats]:
-    """Embeddings (N, E) and probabilities (N, C) of N examples, in their own order.
+    """Return embeddings (N, E) and probabilities (N, C) of N examples, in their order.
 
     Args:
-        model: is put into eval mode; its device is where the inputs go.
+        model: is set to eval mode; inputs are moved to its device.
         forward: inputs on the device -> embeddings (n, E) and logits (n, C).
-        inputs: indices of some examples -> what `forward` takes.
-        order: (N,) in which the examples are asked; those of like length together save padding.
-        batch_size: examples at once.
+        inputs: indices of some examples -> inputs of `forward`.
+        order: (N,) order of processing; neighbors of similar length reduce padding.
+        batch_size: examples per batch.
     """
     model.eval()
     device = device_of(model)

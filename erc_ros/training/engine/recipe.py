@@ -1,11 +1,11 @@
-"""Recipes: what `erc train` reads. One YAML file says everything that decides a result.
+"""Recipes: the configuration files of `erc train`. One YAML file determines a result.
 
     kind: text
     trainer: {epochs: 3, batch_size: 32, learning_rate: 1.0e-4}
     ...                       # further sections and values belong to the kind
 
-Every section becomes a frozen dataclass that refuses unknown keys and wrong types, so that a typing
-error cannot silently train something else.
+Every section becomes a frozen dataclass. Unknown keys and wrong types are errors, so that a typing
+error does not change the training unnoticed.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from erc_ros.training.datasets.folder import data_folder
 from erc_ros.values import tables
 
 T = TypeVar("T")
-KEPT = "recipe.yaml"  # next to its results
-WAY_OUT = "delete the folder to train anew, or choose another one with --out"
+KEPT = "recipe.yaml"  # copy of the recipe next to the results
+WAY_OUT = "delete the folder to train again, or choose another one with --out"
 
 
 class RecipeError(ValueError):
-    """The recipe or a value in it is wrong; the message names it and the way out."""
+    """The recipe or a value in it is wrong; the message names it and the remedy."""
 
 
 class CheckpointError(RecipeError):
-    """What lies in the folder is damaged or of another training; the message says what to do."""
+    """The folder has a damaged file or another training; the message states the remedy."""
 
 
 class TooLargeError(RecipeError):
-    """A GPU's memory does not hold what a step needs at least.
+    """The GPU's memory is too small for the smallest possible step.
 
     Args:
-        what: such as "a batch of 8".
-        single: it is one example; a smaller batch_size would not help.
+        what: the data of the step, such as "a batch of 8".
+        single: whether it is one example, so that a smaller batch_size does not help.
     """
 
     def __init__(self, what: str, single: bool = False) -> None:
@@ -52,12 +52,12 @@ class TooLargeError(RecipeError):
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One training to run: the recipe's sections and where things are.
+    """One training to run: the recipe's sections, folders and command-line options.
 
     sections: everything in the file but `kind`. given_data: the folder of the data sets, as given
     on the command line. seed: from the command line, replaces the recipe's. leave_out: a corpus
-    that this training must not see, so that it can be measured on it; "": none. until: the stage
-    after which a training in stages stops; None: the last. dry_run: report what would be done.
+    that is held out from this training for evaluation; "": no corpus. until: the stage after which
+    a training in stages stops; None: the last. dry_run: only report what would be done.
     """
 
     kind: str
@@ -74,22 +74,22 @@ class Recipe:
         """The folder of the data sets.
 
         Raises:
-            FileNotFoundError: no person said where it is.
+            FileNotFoundError: it is set neither on the command line nor by $ERC_DATA.
         """
         return data_folder(self.given_data)
 
     def in_processes(self, count: int) -> Recipe:
-        """The same with `count` processes in every section `trainer`; 1: as the recipe says."""
+        """Return the recipe with `count` processes in every section `trainer`; 1: unchanged."""
         sections = _with_processes(self.sections, count) if count > 1 else self.sections
         return dataclasses.replace(self, sections=sections)
 
     def section(self, name: str, cls: type[T]) -> T:
-        """The section `name` as a `cls`; a missing section is all defaults.
+        """Return the section `name` as a `cls`; all defaults if the section is missing.
 
         A `seed` given on the command line replaces the field `seed` of a section that has one.
 
         Raises:
-            RecipeError: unknown key, missing key or wrong type, or what `cls` itself refuses.
+            RecipeError: an unknown or missing key, a wrong type, or a ValueError of `cls`.
         """
         values = self.sections.get(name) or {}
         if not isinstance(values, Mapping):
@@ -100,7 +100,7 @@ class Recipe:
         return build(cls, values, where=name)
 
     def seeds(self, configured: Sequence[int]) -> tuple[int, ...]:
-        """The seeds to train: the one of the command line, else those of the recipe."""
+        """Return the seeds to train: that of the command line, else those of the recipe."""
         return tuple(configured) if self.seed is None else (self.seed,)
 
     def refuse_other_sections(self, known: set[str]) -> None:
@@ -130,7 +130,7 @@ def read_recipe(
     until: str | None = None,
     dry_run: bool = False,
 ) -> Recipe:
-    """Read a recipe file; of the package where `path` does not exist (`resources.recipe_file`).
+    """Read a recipe: a file, or else a recipe of the package (`resources.recipe_file`).
 
     Raises:
         RecipeError: no such file, not YAML, or without `kind`.
@@ -140,7 +140,7 @@ def read_recipe(
         content = tables.read_table(path)
     except FileNotFoundError as error:
         raise RecipeError(
-            f"cannot read the recipe {path}: it is not there; erc_ros/config/training and"
+            f"cannot read the recipe {path}: it does not exist; erc_ros/config/training and"
             " erc_ros/config/systems have some"
         ) from error
     except ValueError as error:
@@ -152,11 +152,11 @@ def read_recipe(
 
 
 def keep(recipe: Recipe) -> None:
-    """Write the recipe into its folder; `erc export` reads it there.
+    """Copy the recipe into the output folder, where `erc export` reads it.
 
     Raises:
-        CheckpointError: a training of another recipe was interrupted there. (Other seeds are no
-            other recipe.)
+        CheckpointError: the folder has an interrupted training of another recipe. (A recipe with
+            other seeds is the same recipe.)
     """
     file = recipe.out / KEPT
     here = {"kind": recipe.kind, **recipe.sections}
@@ -178,7 +178,7 @@ def _without_seeds(sections: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_same(there: Any, here: Mapping[str, Any], file: Path) -> None:
-    """Compare the settings in `file` with those of this training, both tables for JSON.
+    """Compare the settings in `file` with those of this training, both JSON mappings.
 
     Raises:
         CheckpointError: names up to five settings that differ, with both values.
@@ -198,7 +198,7 @@ def check_same(there: Any, here: Mapping[str, Any], file: Path) -> None:
 
 
 def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    """Flatten nested mappings: {"a": {"b": 1}} -> {"a.b": 1}."""
     if not isinstance(values, Mapping):
         return {prefix.rstrip("."): values}
     result: dict[str, Any] = {}
@@ -208,10 +208,10 @@ def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
-    """A dataclass from a table, see `tables.build`.
+    """Make a dataclass from a mapping, see `tables.build`.
 
     Raises:
-        RecipeError: with `where`, the key, and what would be right.
+        RecipeError: a value is wrong; names `where`, the key, and the permitted values.
     """
     try:
         return tables.build(cls, values, where)

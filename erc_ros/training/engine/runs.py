@@ -1,10 +1,10 @@
-"""The folder of a run: what every training leaves behind, and how it is found again.
+"""The folder of a run: write and read the results of a training.
 
     RUN/seed-0/   best.safetensors, training.json (see `trainer`), metrics.json, logits.npz, ...
     RUN/seed-1/   ...
-    RUN/best/     copies of the seed that was best on dev; metrics.json has every seed as well
+    RUN/best/     copy of the seed that is best on dev; its metrics.json has all seeds
 
-A training of several heads or modalities has such a folder for each of them.
+A training of several models or modalities has such a folder for each of them.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ from erc_ros.values.files import write_whole
 METRICS, ANSWERS, BEST = "metrics.json", "logits.npz", "best"
 UNFINISHED = "unfinished.pt"
 READING = "reading.json"
-"""Beside an encoder/: how it is read."""
+"""File next to encoder/ with the settings for its use."""
 SPLITS = ("train", "dev", "test")
 MEASURED = ("dev", "test")
 
 
 class RunError(ValueError):
-    """The folder is no finished run; the message says what is missing."""
+    """The folder is not a finished run; the message states what is missing."""
 
 
 def write_with(file: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a new file and put it in the place of `file` in one move."""
+    """Replace `file` atomically by a file that `write` fills."""
     new = file.with_name(file.name + ".new")
     write(new)
     os.replace(new, file)
 
 
 def write_json(file: Path, content: Mapping[str, Any]) -> None:
-    """A table as JSON, whole or not at all."""
+    """Write a mapping as JSON, atomically."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     write_whole(file, text)
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """What `write_json` wrote.
+    """Read a file of `write_json`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -66,17 +66,17 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def write_metrics(metrics: Mapping[str, Any], folder: Path) -> None:
-    """metrics.json; `choose_best` wants `seed`, `dev` (to maximise) and `test` (name -> number)."""
+    """Write metrics.json; `choose_best` needs `seed`, `dev` (higher is better) and `test`."""
     write_json(folder / METRICS, metrics)
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """Raises FileNotFoundError or RunError, as `read_json`."""
+    """Read metrics.json; raises FileNotFoundError or RunError, as `read_json`."""
     return read_json(folder / METRICS)
 
 
 def finished(file: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The result in `file` if it was made with these `settings`, which it then holds; else None."""
+    """Return the result in `file` if its `settings` are equal to these; else None."""
     if not file.is_file():
         return None
     result = read_json(file)
@@ -84,14 +84,14 @@ def finished(file: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """As they come back from JSON: tuples are lists, keys are text."""
+    """Return settings as after JSON: tuples become lists, keys become strings."""
     content: dict[str, Any] = json.loads(json.dumps(settings))
     return content
 
 
 @dataclass(frozen=True, eq=False)
 class Predicted:
-    """A split's logits (N, C), labels (N,) and, where known, conversations (N,)."""
+    """A split's logits (N, C), labels (N,) and, if known, conversations (N,)."""
 
     logits: NDArray[np.float32]
     labels: NDArray[np.int64]
@@ -104,16 +104,16 @@ def write_run(
     splits: Mapping[str, Predicted],
     content: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Write logits.npz and metrics.json of a finished run: its scores and how it was made.
+    """Write logits.npz and metrics.json (scores and settings) of a finished run.
 
     Args:
         names: of the labels.
         splits: dev and test.
-        content: seed, settings and whatever else is recorded; also `dev` and `test` where these
-            are not weighted F1 of dev and the scores of test.
+        content: seed, settings and other entries; also `dev` and `test` if these are not the
+            weighted F1 of dev and the scores of test.
 
     Returns:
-        What metrics.json holds.
+        The content of metrics.json.
     """
     arrays: dict[str, Any] = {"names": np.array(names)}
     reports = {}
@@ -135,7 +135,7 @@ def write_run(
 
 
 def log_probabilities(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Logits of these probabilities; none is below 1e-12."""
+    """Return the logarithms of probabilities, which are clipped to at least 1e-12."""
     result: NDArray[np.float32] = np.log(np.maximum(probabilities, 1e-12))
     return result
 
@@ -178,10 +178,10 @@ def _each(
 
 
 def seed_folders(run: Path, file: str) -> list[Path]:
-    """The run's seed-N that have `file`, by number; or the folder itself, if it has it.
+    """Return the folders seed-N that have `file`, by number; or the folder itself.
 
     Raises:
-        RunError: there is none.
+        RunError: no folder has the file.
     """
     if (run / file).is_file():
         return [run]
@@ -194,6 +194,6 @@ def seed_folders(run: Path, file: str) -> list[Path]:
 
 
 def run_folders(folder: Path) -> list[Path]:
-    """The folder itself; where a training of several heads left its runs, those of the heads."""
+    """Return the runs in a folder: those of several models, or the folder itself."""
     heads = {file.parents[1] for file in folder.glob(f"*/seed-*/{ANSWERS}")}
     return sorted(heads) if heads and not list(folder.glob("seed-*")) else [folder]

@@ -1,4 +1,4 @@
-"""`erc table RUN... --metric weighted_f1`: finished runs side by side, as markdown.
+"""`erc table RUN... --metric weighted_f1`: compare finished runs in a Markdown table.
 
 Reads OUT/seed-N/metrics.json.
 """
@@ -16,7 +16,7 @@ from erc_ros.training.engine.runs import MEASURED, METRICS, RunError, read_metri
 
 
 def score(content: Mapping[str, Any], split: str, metric: str) -> float | None:
-    """A figure of a seed's metrics.json: in `<split>_report`, or in `<split>`; None if absent."""
+    """Return a figure of a seed's metrics.json (`<split>_report` or `<split>`); None if absent."""
     for place in (f"{split}_report", split):
         report = content.get(place)
         if isinstance(report, Mapping) and isinstance(report.get(metric), (int, float)):
@@ -25,10 +25,10 @@ def score(content: Mapping[str, Any], split: str, metric: str) -> float | None:
 
 
 def row(run: Path, metric: str) -> dict[str, list[float]]:
-    """split -> the metric of each seed; an empty list for a split without it.
+    """Return split -> the metric of each seed; an empty list for a split without it.
 
     Raises:
-        RunError: no finished seed, a damaged file, or neither split has the metric.
+        RunError: no finished seed, a damaged file, or the metric is in neither split.
     """
     values: dict[str, list[float]] = {split: [] for split in MEASURED}
     known: set[str] = set()
@@ -47,7 +47,7 @@ def row(run: Path, metric: str) -> dict[str, list[float]]:
 
 
 def table(runs: Sequence[Path], metric: str) -> str:
-    """Markdown: runs by name; percent, mean ± standard deviation over seeds."""
+    """Return Markdown: runs by name; percent, mean ± standard deviation over seeds."""
     names = [run.resolve().name for run in runs]
     rows = []
     for run, name in zip(runs, names, strict=True):
@@ -59,7 +59,7 @@ def table(runs: Sequence[Path], metric: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status: 0, or 1 when a folder is no finished run."""
+    """Run the command; return 0, or 1 if a folder is not a finished run."""
     parser = argparse.ArgumentParser(
         prog="erc table",
         description="Finished runs side by side: dev and test, mean ± deviation over seeds.",

@@ -1,16 +1,16 @@
-"""One training loop for every model: AdamW or Adam, warm-up, the best epoch chosen on dev.
+"""The training loop of all models: AdamW or Adam, warm-up, selection of the best epoch on dev.
 
-The loop knows nothing of the data. A caller brings four things: the model, `batches(epoch)` (the
-epoch's batches, already in their order), `loss(model, batch)`, and `evaluate(model)` (dev metrics).
+The loop is independent of the data. The caller provides the model, `batches(epoch)` (the epoch's
+batches in order), `loss(model, batch)`, and `evaluate(model)` (dev metrics).
 
 OUT/best.safetensors   weights of the best epoch so far
-OUT/training.json      what was done, once it is finished
-OUT/unfinished.pt      after the best epoch so far, and once a minute: from there a killed training
-                       goes on
-OUT/tensorboard/       if asked for
+OUT/training.json      settings and history, once it is finished
+OUT/unfinished.pt      checkpoint after the best epoch so far and once a minute, from which an
+interrupted training continues
+OUT/tensorboard/       if `tensorboard` is set
 
-A batch of row numbers that a GPU's memory does not hold is halved, again and again, and the parts'
-gradients are summed: a step still learns from the whole batch.
+A batch of row numbers that is too large for the GPU's memory is halved repeatedly, and the
+gradients of the parts are summed: a step still uses the whole batch.
 """
 
 from __future__ import annotations
@@ -64,29 +64,29 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TrainerConfig:
-    """How to train; the section `trainer` of a recipe."""
+    """Settings of a training; the section `trainer` of a recipe."""
 
     epochs: int
     batch_size: int
     learning_rate: float
     weight_decay: float = 0.01
-    """Decoupled (adamw), or an L2 penalty in the gradient (adam)."""
+    """Weight decay: decoupled (adamw), or an L2 penalty in the gradient (adam)."""
     optimizer: str = "adamw"
     schedule: str = "linear"
     """linear: the rate rises in the warm-up and then falls linearly to 0; constant: always the
     same."""
     warm_up: float = 0.1
-    """Share of all steps in which the learning rate rises from 0."""
+    """Share of all steps with a rising learning rate, from 0."""
     patience: int = 0
-    """Stop after so many epochs without a better dev metric; 0: never."""
+    """Stop after this number of epochs without a better dev metric; 0: never."""
     clip: float = 1.0
-    """Largest gradient norm."""
+    """Maximum gradient norm."""
     seed: int = 0
     precision: str = "fp32"
     """bf16 and fp16 mean autocast: weights and optimizer state stay fp32. fp16 needs a GPU."""
     device: str = "cpu"
     processes: int = 1
-    """GPUs. Each takes every so-many-th batch: a step then learns from so many batches."""
+    """Number of GPUs. Batches are distributed, so that a step uses `processes` batches."""
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
@@ -116,7 +116,7 @@ class TrainerConfig:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What came out: the chosen epoch (from 1), its dev metrics, and those of every epoch."""
+    """Result: the selected epoch (from 1), its dev metrics, and those of every epoch."""
 
     best_epoch: int
     best: dict[str, float]
@@ -132,19 +132,19 @@ class AfterStep(Protocol):
 
 
 def set_seeds(seed: int) -> None:
-    """Python, numpy and torch, so that a run can be repeated on the same machine."""
+    """Seed Python, numpy and torch, so that a run is reproducible on the same machine."""
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where a loss or an evaluation must put the tensors that it makes."""
+    """Return the device of the model, for new tensors of a loss or an evaluation."""
     return next(model.parameters()).device
 
 
 def autocast(model: nn.Module, precision: str) -> torch.autocast:
-    """The context in which the model computes, on the device where it is."""
+    """Return the autocast context for the model's device."""
     enabled = precision != "fp32"
     dtype = PRECISIONS[precision] if enabled else None
     return torch.autocast(device_of(model).type, dtype, enabled=enabled)
@@ -166,38 +166,38 @@ def fit(
     settings: Mapping[str, Any] | None = None,
     keep_finished: bool = False,
 ) -> Fit:
-    """Train `model` in place; afterwards it holds the weights of the best epoch.
+    """Train `model` in place; it then has the weights of the best epoch.
 
-    Call `set_seeds` before the model is made, so that its first weights follow the seed too.
-    A training that was killed goes on after its last full epoch. On one device it ends with
-    the same weights as one that was not, if `stateful` names everything that changes as it goes.
+    Call `set_seeds` before the model is created, so that its initial weights depend on the seed.
+    An interrupted training continues from its checkpoint. On one device it ends with the same
+    weights as an uninterrupted one, if `stateful` has everything that changes during training.
 
     Args:
         batches: epoch (from 0) -> that epoch's batches, shuffled by the caller with config.seed.
-            Anything with a length that can be iterated over will do: a DataLoader keeps only
-            some of them in memory. Tensors in them, also in tuples and tables, are moved to the
-            device.
-        loss: scalar, the mean over the batch; called in train mode under autocast. Of a batch that
-            is an array of row numbers, it may be asked for a part, if memory is short.
+            Any iterable with a length is accepted: a DataLoader has only some batches in
+            memory. Tensors in them, also in tuples and mappings, are moved to the device.
+        loss: scalar, the mean over the batch; called in train mode under autocast. If memory is
+            short, it gets parts of a batch that is an array of row numbers.
         evaluate: dev metrics; called in eval mode without gradients, under autocast.
-        choose: the metric to maximise; of equal epochs the first wins.
+        choose: the metric to maximize; the first of equal epochs is selected.
         out: folder for best.safetensors (weights) and training.json (config and history).
-        parameters: AdamW parameter groups, each with its own `lr` if it likes; default all at
+        parameters: AdamW parameter groups, each optionally with an `lr`; default: all at
             learning_rate, with weight decay on matrices only.
-        say: gets one line of progress now and then.
-        after_step: see `AfterStep`; an exponential moving average follows here.
+        say: receives lines of progress.
+        after_step: see `AfterStep`; such as the update of a moving average.
         stateful: random generators of the caller (Python's, numpy's, torch's) and objects with
             `state_dict` and `load_state_dict`; their state is part of the checkpoint.
-        settings: what else decides the result, for JSON; a checkpoint with others is refused.
-        keep_finished: take what is in `out` if it is finished, instead of training again. Not
-            taken are weights that were changed since, as by a correction of the prior.
+        settings: further settings that determine the result, for JSON; a checkpoint with other
+            settings is refused.
+        keep_finished: use a finished training in `out` instead of training again, unless its
+            weights were changed afterwards, such as by a correction of the prior.
 
     Raises:
         FloatingPointError: the loss or the metric `choose` is not finite.
         KeyError: `evaluate` does not return the metric `choose`.
-        ValueError: an epoch without batches; a device that is not there.
-        CheckpointError: `out` holds a training with other settings, or a damaged one.
-        TooLargeError: a GPU's memory does not hold a batch that cannot be halved (any more).
+        ValueError: an epoch without batches, or a device that does not exist.
+        CheckpointError: `out` has a training with other settings, or a damaged one.
+        TooLargeError: the GPU's memory is too small for a batch that cannot be halved.
         RuntimeError: one of several processes failed.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -243,7 +243,7 @@ class _Task:
     settings: Mapping[str, Any]
 
     def all_settings(self, batches: int) -> dict[str, Any]:
-        """What two trainings must share for one to go on where the other was."""
+        """Return the settings that must be equal for a training to continue from a checkpoint."""
         trainer = asdict(self.config)
         del trainer["tensorboard"]
         known = {"trainer": trainer, "choose": self.choose, "batches_per_epoch": batches}
@@ -266,25 +266,25 @@ def _is_finished(task: _Task) -> bool:
 
 
 def _train(task: _Task, process: OneProcess) -> None:
-    """Train to the end and leave best.safetensors and training.json; the first process writes."""
+    """Train to the end; the first process writes best.safetensors and training.json."""
     batches = _some(task.batches(0), 0)
     training = _Training(task, process, len(batches))
     unfinished = task.out / UNFINISHED
     if unfinished.exists():
         training.resume(unfinished)
     elif process.rank:
-        torch.manual_seed(task.config.seed * 1000 + process.rank)  # dropout of its own
+        torch.manual_seed(task.config.seed * 1000 + process.rank)  # a dropout seed per process
     epoch = training.epochs
     saved = -math.inf
     while not training.over():
         batches = _some(task.batches(epoch), epoch) if epoch else batches
         training.train(batches)
         improved = training.evaluate()
-        # A better epoch is always saved, so that the checkpoint and the best weights agree.
+        # A better epoch is always saved, so that checkpoint and best weights are consistent.
         due = process.first(improved or time.monotonic() - saved >= MIN_SECONDS_BETWEEN_CHECKPOINTS)
         content = training.state() if due else None
         if process.rank == 0 and content is not None:
-            # In this order: a checkpoint never names a best epoch whose weights may be lost.
+            # In this order: the weights of the best epoch exist before a checkpoint names it.
             checkpoint.save(unfinished, content)
             saved = time.monotonic()
             if improved:
@@ -300,13 +300,13 @@ def _some(batches: Sequence[Batch], epoch: int) -> Sequence[Batch]:
     if not len(batches):
         raise ValueError(
             f"epoch {epoch + 1} has no batches: is the training split empty, or were all of its"
-            " utterances left out?"
+            " utterances excluded?"
         )
     return batches
 
 
 class _Loss(nn.Module):
-    """The loss as a module, so that several processes see whatever way it takes in the model."""
+    """The loss as a module, as distributed training wraps a single `forward`."""
 
     def __init__(self, model: nn.Module, loss: Callable[[Any, Any], Tensor]) -> None:
         super().__init__()
@@ -317,13 +317,13 @@ class _Loss(nn.Module):
 
 
 class _Training:
-    """Everything that changes while a model is trained."""
+    """The state of a training."""
 
     def __init__(self, task: _Task, process: OneProcess, batches: int) -> None:
         self._task, self._process, self._batches = task, process, batches
         config, self._model = task.config, task.model.to(process.device)
         self._loss = process.together(_Loss(self._model, task.loss))
-        # On a CPU the fused step takes a tenth of the time: of a small encoder, a fifth of it all.
+        # On a CPU the fused step takes a tenth of the time, which is 20 % of a small encoder's.
         optimizer: Any = OPTIMIZERS[config.optimizer]
         self._optimizer: torch.optim.Optimizer = optimizer(
             task.parameters,
@@ -345,14 +345,14 @@ class _Training:
         self._history: list[dict[str, float]] = []
         self._best = -1
         self._mean_loss = float("nan")
-        self._parts = 1  # in which a batch goes through the model
+        self._parts = 1  # number of parts of a batch
         self._say = task.say if process.rank == 0 else _silent
         self.log = _Log(task.out if config.tensorboard and process.rank == 0 else None)
         self._progress = _Progress(total, self._say)
 
     @property
     def epochs(self) -> int:
-        """How many have been trained."""
+        """Number of finished epochs."""
         return len(self._history)
 
     def over(self) -> bool:
@@ -363,7 +363,7 @@ class _Training:
         return self.epochs >= config.epochs
 
     def train(self, batches: Sequence[Any]) -> None:
-        """One epoch."""
+        """Train one epoch."""
         self._model.train()
         steps = math.ceil(len(batches) / self._process.count)
         total = 0.0
@@ -380,7 +380,7 @@ class _Training:
         self._mean_loss = self._process.mean(mean).item()
 
     def _mine(self, batches: Sequence[Any], steps: int) -> Iterator[Any]:
-        """This process's share; the first ones again where the last step lacks some."""
+        """Yield this process's batches; the last step is filled up with the first ones."""
         rank, count = self._process.rank, self._process.count
         twice = itertools.chain(batches, batches)
         return itertools.islice(twice, rank, steps * count, count)
@@ -396,7 +396,7 @@ class _Training:
         return outcome
 
     def _gradients(self, batch: Any) -> float | None:
-        """Leave the loss's gradients in the model, and return it; None: the memory is too small."""
+        """Compute the gradients and return the loss; None: the memory is too small."""
         self._optimizer.zero_grad(set_to_none=True)
         parts = np.array_split(batch, min(self._parts, len(batch))) if self._parts > 1 else [batch]
         total = 0.0
@@ -414,17 +414,17 @@ class _Training:
                 self._scaler.scale(value).backward()
                 total += batch_loss
         except torch.OutOfMemoryError:
-            return None  # with the exception goes what it keeps of the failed attempt
+            return None  # frees the exception and the tensors that it references
         return total
 
     def _halve(self, batch: Any) -> None:
-        """Let batches go through the model in twice as many parts.
+        """Divide batches into twice as many parts.
 
         Raises:
-            TooLargeError: that cannot be.
+            TooLargeError: the batch cannot be divided.
         """
         size = self._task.config.batch_size
-        if self._process.count > 1:  # the others would wait for gradients that do not come
+        if self._process.count > 1:  # the other processes would wait for this one's gradients
             raise TooLargeError(f"a batch of {size} in each of {self._process.count} processes")
         if not isinstance(batch, np.ndarray):
             raise TooLargeError(f"a batch of {size}")
@@ -434,16 +434,16 @@ class _Training:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         _logger.warning(
-            "the GPU's memory does not hold a batch of %d: it now goes through in %d parts;"
-            " a step still learns from all of it, but batch norm, and what a loss compares"
-            " within a batch, see a part. trainer.batch_size: %d would do without",
+            "the GPU's memory is too small for a batch of %d: it is divided into %d parts;"
+            " a step still uses the whole batch, but batch norm, and losses that compare"
+            " examples of a batch, use a part. trainer.batch_size: %d avoids this",
             len(batch),
             self._parts,
             max(1, size // self._parts),
         )
 
     def evaluate(self) -> bool:
-        """Dev metrics of the epoch; is it the best so far?"""
+        """Evaluate the epoch on dev; return whether it is the best so far."""
         task = self._task
         self._model.eval()
         with torch.inference_mode(), autocast(self._model, task.config.precision):
@@ -452,11 +452,11 @@ class _Training:
             name: float(value) for name, value in {"loss": self._mean_loss, **scores}.items()
         }
         if task.choose not in metrics:
-            raise KeyError(f"no {task.choose!r} to choose by: evaluate gives {sorted(scores)}")
+            raise KeyError(f"no {task.choose!r} to select by: evaluate returns {sorted(scores)}")
         if not math.isfinite(metrics[task.choose]):
             raise FloatingPointError(
                 f"{task.choose} on dev is {metrics[task.choose]} after epoch {self.epochs + 1}:"
-                " there is nothing to choose an epoch by"
+                " no epoch can be selected by it"
             )
         self._history.append(metrics)
         best = self._history[self._best][task.choose] if self._best >= 0 else -math.inf
@@ -468,7 +468,7 @@ class _Training:
         return improved
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """Return the content of a checkpoint."""
         process = self._process
         return {
             "settings": json.dumps(self._task.all_settings(self._batches)),
@@ -485,10 +485,10 @@ class _Training:
         }
 
     def resume(self, file: Path) -> None:
-        """Go on from a checkpoint.
+        """Continue from a checkpoint.
 
         Raises:
-            CheckpointError: it is of another training, of another model, or damaged.
+            CheckpointError: it is from another training or model, or damaged.
         """
         process = self._process
         content = checkpoint.load(file)
@@ -510,8 +510,8 @@ class _Training:
         if self._best == self.epochs - 1 and process.rank == 0:
             save_weights(self._model, weights)
         elif not weights.is_file() and process.rank == 0:
-            raise CheckpointError(f"{weights}, of epoch {self._best + 1}, is gone: {WAY_OUT}")
-        self._say(f"going on after epoch {self.epochs} of {file}")
+            raise CheckpointError(f"{weights}, of epoch {self._best + 1}, is missing: {WAY_OUT}")
+        self._say(f"continuing after epoch {self.epochs} of {file}")
 
     def _check_model(self, there: Mapping[str, Tensor], file: Path) -> None:
         check_same(
@@ -548,7 +548,7 @@ def _not_finite(value: float, step: int, config: TrainerConfig) -> str:
 
 
 def _to(batch: Any, device: torch.device) -> Any:
-    """The tensors of a batch on the device, also those in tuples, lists, tables and dataclasses."""
+    """Move the tensors of a batch, also in tuples, lists, mappings, dataclasses, to the device."""
     if isinstance(batch, Tensor):
         return batch.to(device)
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
@@ -564,7 +564,7 @@ def _to(batch: Any, device: torch.device) -> Any:
 
 
 def decayed(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """AdamW groups: weight decay on matrices and kernels, none on biases and normalization."""
+    """Return AdamW groups: weight decay only on matrices and kernels."""
     trained = [p for p in model.parameters() if p.requires_grad]
     return [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
@@ -573,7 +573,7 @@ def decayed(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
 
 
 def learning_rate_share(step: int, total: int, warm_up: float) -> float:
-    """Linear from 0 to 1 over the warm-up's share of the steps, then linear to 0."""
+    """Return a factor that rises linearly to 1 in the warm-up's share of steps, then falls to 0."""
     rise = max(1, round(total * warm_up))
     if step < rise:
         return (step + 1) / rise
@@ -581,7 +581,7 @@ def learning_rate_share(step: int, total: int, warm_up: float) -> float:
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """All weights and buffers as safetensors; shared tensors are written once per name."""
+    """Write all weights and buffers as safetensors; shared tensors once per name."""
     weights = {
         name: value.detach().clone().contiguous() for name, value in model.state_dict().items()
     }
@@ -589,12 +589,12 @@ def save_weights(model: nn.Module, path: Path) -> None:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Read what `save_weights` wrote.
+    """Read a file of `save_weights`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: it is cut off, or no safetensors.
-        RuntimeError: the file is of another model (names the missing and the surplus weights).
+        CheckpointError: it is truncated, or not safetensors.
+        RuntimeError: the file is from another model (names the missing and the surplus weights).
     """
     try:
         weights = load_file(path)
@@ -604,7 +604,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 class _Progress:
-    """A line now and then: step, loss, time left."""
+    """Prints step, loss and remaining time at intervals."""
 
     def __init__(self, total: int, say: Callable[[str], None], every: float = 20.0) -> None:
         self.step, self._total, self._say, self._every = 0, total, say, every
@@ -636,7 +636,7 @@ class _Progress:
 
 
 class _Log:
-    """Curves for TensorBoard, or nothing."""
+    """Writes curves for TensorBoard, if enabled."""
 
     def __init__(self, out: Path | None) -> None:
         self._out = out
@@ -648,7 +648,7 @@ class _Log:
         if self._writer is None:
             from tensorboardX import SummaryWriter
 
-            # What an interrupted run wrote beyond its checkpoint is not shown.
+            # Entries of an interrupted run after its checkpoint are not shown.
             self._writer = SummaryWriter(str(self._out / "tensorboard"), purge_step=step)
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
@@ -659,7 +659,7 @@ class _Log:
 
 
 def _silent(line: str) -> None:
-    """For all processes but the first."""
+    """Ignore a line; for all processes but the first."""
 
 
 def _format(metrics: Mapping[str, float]) -> str:

@@ -1,8 +1,8 @@
-"""A model package (bundle) from networks that were exported, in one way for all of them.
+"""Assemble a model package (bundle) from exported networks.
 
-The default bundle, the bundles of systems and comparisons and those of text alone differ in where
-their networks come from. What is the same is here: calibrate the fusion on dev, measure it on dev
-and test, write manifest, model card and LICENSE, check that the bundle loads, and publish it.
+Shared by the default bundle, the bundles of systems and comparisons, and text-only bundles:
+calibrate the fusion on dev, evaluate it on dev and test, write manifest, model card and LICENSE,
+check that the bundle loads, and publish it.
 """
 
 from __future__ import annotations
@@ -52,20 +52,20 @@ ANCHORS = {
 FILES = {"text": "text.onnx", "audio": "audio.onnx", "visual": "face.onnx", "fusion": "fusion.onnx"}
 CARD = "README.md"
 MIN_TO_CALIBRATE = 50
-"""Utterances of dev; a temperature of a set of modalities that fewer have would be noise."""
+"""Minimum number of dev utterances for a separate temperature of a set of modalities."""
 
 
 @dataclass(frozen=True, eq=False)
 class BundleSpec:
-    """What a bundle is made of; its networks and its tokenizer are in the folder already.
+    """Content of a bundle whose networks and tokenizer are already in the folder.
 
-    encoders: modality -> its entry of the manifest. context: utterances that the fusion sees, the
-    current one included. splits: dev and test as the bundle's own encoders see them. parts: for the
-    card, by modality and "fusion". scores: each encoder alone, modality -> metric, dev, test.
-    anchors: label -> (valence, arousal) of labels that ANCHORS lacks, or instead of it. sources:
-    bundles that encoders were taken from. training, metrics: further entries of these sections.
-    weights: the license of published weights that the training started from. card_sections: further
-    sections of the card, from the finished bundle.
+    encoders: modality -> its entry in the manifest. context: number of utterances of the fusion's
+    input, including the current one. splits: dev and test, embedded by the bundle's own encoders.
+    parts: for the card, by modality and "fusion". scores: each encoder alone, modality -> metric,
+    dev, test. anchors: label -> (valence, arousal), in addition to ANCHORS or replacing it.
+    sources: bundles of copied encoders. training, metrics: further entries of these sections.
+    weights: the license of published initial weights. card_sections: makes further sections of the
+    card from the finished bundle.
     """
 
     name: str
@@ -86,7 +86,7 @@ class BundleSpec:
 
     @property
     def corpora(self) -> list[str]:
-        """The names of everything that its networks learned from."""
+        """Names of the training corpora of all networks."""
         return corpora(self.parts)
 
 
@@ -139,7 +139,7 @@ def assemble(staged: Path, spec: BundleSpec) -> Bundle:
 
 
 def fused_utterances(run: Path, context: int) -> int:
-    """`context`, or 1 where the fusion model of this run reads no context."""
+    """Return `context`, or 1 if the fusion model of this run does not use context."""
     head = fusion_head(read_metrics(run))
     return context if not head or head_class(head).READS_CONTEXT else 1
 
@@ -147,10 +147,10 @@ def fused_utterances(run: Path, context: int) -> int:
 def anchors_of(
     labels: Sequence[str], given: Mapping[str, tuple[float, float]]
 ) -> dict[str, tuple[float, float]]:
-    """Valence and arousal of each label.
+    """Return valence and arousal of each label.
 
     Raises:
-        ValueError: a label has none, or one outside [-1, 1]; or `given` names another label.
+        ValueError: values of a label are missing or outside [-1, 1], or `given` has another label.
     """
     if foreign := set(given) - set(labels):
         raise ValueError(
@@ -170,7 +170,7 @@ def anchors_of(
 def measure(
     file: Path, splits: Mapping[str, Dialogues], context: int, labels: Sequence[str]
 ) -> dict[str, Any]:
-    """The temperatures from dev, and weighted F1 of dev and test for each set of modalities.
+    """Fit the temperatures on dev; compute weighted F1 of dev and test by set of modalities.
 
     Each set is measured on the labeled utterances that have all of its modalities. Returns
     `temperature`, `temperatures`, `calibration_error` (split -> set -> before, after) and `fusion`
@@ -230,7 +230,7 @@ def measure(
 
 
 def _of_size(data: Dialogues, file: Path) -> Dialogues:
-    """With zeros of the fusion's size for modalities that no utterance has."""
+    """Return the data with zeros of the fusion's input size for missing modalities."""
     missing: dict[str, Any] = {}
     inputs = signature(file).inputs
     for modality in MODALITIES:
@@ -241,7 +241,7 @@ def _of_size(data: Dialogues, file: Path) -> Dialogues:
         if features.shape[1] != wanted:
             if np.any(features):
                 raise ValueError(
-                    f"{file.name} takes {wanted} numbers of {modality}, the stage gives "
+                    f"{file.name} takes {wanted} numbers of {modality}, the stage has "
                     f"{features.shape[1]}: train the fusion again"
                 )
             missing[modality] = np.zeros((len(features), wanted), np.float32)
@@ -274,5 +274,5 @@ def _write_license(spec: BundleSpec, staged: Path) -> None:
 
 
 def megabytes(bundle: Bundle) -> float:
-    """Size of all files in the bundle's folder."""
+    """Return the size of all files in the bundle's folder, MB."""
     return sum(file.stat().st_size for file in bundle.folder.iterdir() if file.is_file()) / 1e6

@@ -1,7 +1,7 @@
 """`erc train config/training/bundle.yaml`: the default model package from its trained parts.
 
-All networks are float32. `erc quantize` makes the small one that runs on robots from it, if that is
-as good.
+All networks are float32. `erc quantize` makes the smaller package for robots from it, if its
+accuracy is equal.
 """
 
 from __future__ import annotations
@@ -44,26 +44,26 @@ from erc_ros.training.manifest import attention_shape, fix_output, open_prompt
 from erc_ros.training.systems import edge
 from erc_ros.values.files import whole_folder
 
-SIMULATED = "; audio and visual are simulated: no benchmark but text alone"
+SIMULATED = "; audio and visual are simulated: only text is a benchmark"
 EMBEDDING, CLIP_EMBEDDING = 384, 128
 
 
 @dataclass(frozen=True, slots=True)
 class BundleConfig:
-    """What is assembled; the section `bundle` of a recipe. Paths: relative to where `erc` runs."""
+    """Inputs of a bundle; the section `bundle` of a recipe. Paths: from the working directory."""
 
     name: str
     version: str
     folder: str
-    """Where the bundle is written."""
+    """Output folder of the bundle."""
     text: str = "runs/text/best"
     audio: str = "runs/audio/best"
     visual: str = "runs/face/best"
     fusion: str = "runs/fusion/best"
     context: int = 16
-    """Utterances that the fusion sees; 1 for a fusion model that reads no context."""
+    """Number of utterances of the fusion's input; 1 for a fusion model without context."""
     note: str = ""
-    """What else the model card has to say."""
+    """Further text for the model card."""
 
 
 def train(recipe: Recipe) -> None:
@@ -121,9 +121,9 @@ def train(recipe: Recipe) -> None:
 
 
 def deployed(config: BundleConfig, parts: Mapping[str, Measured]) -> dict[str, Dialogues]:
-    """MELD's dev and test as the bundle's own encoders see them, audio and visual simulated.
+    """Return MELD's dev and test as embeddings of the bundle, audio and visual simulated.
 
-    With the clips that the fusion's training drew.
+    The clips are those of the fusion's training.
     """
     text = load_file(Path(config.text) / FILE)
     drawn = load_file(Path(config.fusion) / edge.CHOSEN_CLIPS)
@@ -141,12 +141,12 @@ def deployed(config: BundleConfig, parts: Mapping[str, Measured]) -> dict[str, D
 
 
 def report(part: Measured) -> dict[str, Any]:
-    """A part's measurements, rounded, ready for YAML."""
+    """Return a part's scores, rounded, ready for YAML."""
     return {"metric": part.metric, "dev": round(part.dev, 4), "test": round(part.test, 4)}
 
 
 def text_part(prompt: TextPrompt, file: Path, precision: str = "float32") -> dict[str, Any]:
-    """The manifest's entry of a text encoder that keeps keys and values; file: its network."""
+    """Return the manifest's entry of a text encoder with cached keys and values."""
     layers, heads, width = attention_shape(file)
     return {
         "kind": "cached",
@@ -178,7 +178,7 @@ VISUAL_PART = {
 
 
 def audio_part(run: Path) -> dict[str, Any]:
-    """The manifest's entry of the audio: what a voice network's run has, else that of log-mel."""
+    """Return the manifest's entry of the audio part: a voice network, or log-mel."""
     log_mel = {
         "kind": "log-mel",
         "mel_bands": MEL_BANDS,

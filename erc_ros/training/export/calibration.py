@@ -1,8 +1,8 @@
-"""`erc calibrate BUNDLE`: make the confidence of a finished bundle mean what it says; measure it.
+"""`erc calibrate BUNDLE`: calibrate the confidence of a finished bundle, and measure it.
 
-Temperatures and confidence factors are fitted on dev, on what the bundle's own (quantized) networks
-answer, for each set of modalities. Then test is looked at once: calibration errors, and what
-becomes of the answers while senses are missing or broken. Manifest and card get what was found.
+Temperatures and confidence factors are fitted on dev, on the predictions of the bundle's own
+(quantized) networks, for each set of modalities. Test is evaluated once: calibration errors, and
+the accuracy with missing or broken modalities. The results are written into manifest and card.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ from erc_ros.training.fusion.conditions import Result, measure_conditions, worst
 from erc_ros.training.fusion.fit_reliability import fit, read_material, start_of
 from erc_ros.training.manifest import write_manifest
 
-FOUR = {"happy": "joy", "sad": "sadness", "angry": "anger"}  # EmoContext's; all else is `others`
-ROWS = 1500  # of EmoContext
+FOUR = {"happy": "joy", "sad": "sadness", "angry": "anger"}  # of EmoContext; all else is `others`
+ROWS = 1500  # of EmoContext that are evaluated
 TEXT = (True, False, False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status: 0, or 1 when the bundle or the data cannot be used."""
+    """Run the command; return 0, or 1 if the bundle or the data cannot be used."""
     parser = argparse.ArgumentParser(
         prog="erc calibrate", description="Calibrate a finished bundle in place, and measure it."
     )
@@ -59,13 +59,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--reliability",
         type=int,
         metavar="STEPS",
-        help="first fit the constants of the reliability of voice and face, trying STEPS of them",
+        help="first fit the constants of the reliability of voice and face, with STEPS trials",
     )
     parser.add_argument(
         "--reliability-from",
         type=recipe_file,
         metavar="FILE",
-        help="first take these constants (YAML, the section `reliability` of a manifest); "
+        help="first set these constants (YAML, the section `reliability` of a manifest); "
         "with --reliability the search starts from them",
     )
     options = parser.parse_args(argv)
@@ -87,7 +87,7 @@ def fit_reliability(folder: Path, data: Path, steps: int) -> None:
     """Fit the section `reliability` on dev, and write it into the manifest.
 
     Raises:
-        BundleError, ValueError: the bundle is not usable, or is no late fusion.
+        BundleError, ValueError: the bundle cannot be used, or is not a late fusion.
         FileNotFoundError: a corpus is missing.
     """
     bundle = load_bundle(folder)
@@ -102,7 +102,7 @@ def set_reliability(folder: Path, file: Path) -> None:
     """Write the constants in `file` (YAML) into the manifest as its section `reliability`.
 
     Raises:
-        BundleError, ValueError: they do not fit the bundle; the manifest is then as it was.
+        BundleError, ValueError: they do not fit the bundle; the manifest is not changed.
         OSError: the file cannot be read.
     """
     load_bundle(folder)
@@ -142,7 +142,7 @@ def calibrate_bundle(folder: Path, data: Path) -> list[str]:
     file = folder / MANIFEST
     manifest: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
     if manifest.get("format") != FORMAT:
-        raise ValueError(f"{file} has format {manifest.get('format')}: assemble the bundle anew")
+        raise ValueError(f"{file} has format {manifest.get('format')}: assemble the bundle again")
     bundle = load_bundle(folder)
     dev = read_trial(bundle, data, "dev")
     calibration = calibrate(dev)
@@ -176,7 +176,7 @@ def summary(
     without_text: Mapping[str, Mapping[float, float]],
     elsewhere: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Any]:
-    """For the manifest."""
+    """Return the results for the manifest."""
     least = worst(results)
     return {
         "meld_test_weighted_f1": {r.condition.name: round(r.f1, 2) for r in results},
@@ -197,9 +197,9 @@ def summary(
 
 
 def other_text(bundle: Bundle, data: Path, calibration: Calibration) -> dict[str, float]:
-    """Accuracy and calibration error on EmoContext's last turns, from text alone.
+    """Return accuracy and calibration error on EmoContext's last turns, from text alone.
 
-    Its four classes: joy, sadness and anger, and the rest of the probability is `others`.
+    Its four classes: joy, sadness, anger, and `others` with the sum of the other probabilities.
     """
     split = corpora.read(corpora.CHATS, data, "test")
     chosen = split.conversations[:: max(1, len(split.conversations) // ROWS)]
@@ -223,7 +223,7 @@ def other_text(bundle: Bundle, data: Path, calibration: Calibration) -> dict[str
 def abstaining(
     trial: BundleTrial, calibration: Calibration
 ) -> dict[str, list[tuple[float, float, float, float]]]:
-    """For all, and for text: rows of min_confidence, unknown, right of those, of the others."""
+    """Return rows of min_confidence, share unknown, accuracy of these and of others."""
     tables = {}
     for seen in (SETS[0], TEXT):
         logits, ground_truth = answered(trial, seen)

@@ -1,8 +1,8 @@
 # ruff: noqa: E501 - rows of a Markdown table cannot be broken
-"""The model card of a bundle, README.md beside bundle.yaml: made of what its own runs recorded.
+"""The model card of a bundle (README.md), generated from the records of its runs.
 
-Nothing is known here of any particular bundle: parts, corpora, licenses, commands and figures come
-from the folders of the runs (`engine.history`, metrics.json).
+Parts, corpora, licenses, commands and figures come from the folders of the runs (`engine.history`,
+metrics.json); no bundle is described in this module.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ FUSION_HEADS = {
 NETWORKS = {
     "text": "all-MiniLM-L6-v2 (22 M, Apache-2.0), prompt with history, causal between utterances",
     "audio": "log-mel, convolutions, attentive pooling",
-    "voice": "on the speaker network: beside the same speaker's utterances before, and as it is",
+    "voice": "on speaker embeddings: relative to the speaker's earlier utterances, and absolute",
     "face": "residual CNN on gray faces",
 }
-"""kind of recipe -> the network that it trains."""
+"""Kind of recipe -> description of the network that it trains."""
 MODALITY_NAMES = {"text": "text", "audio": "audio", "visual": "faces"}
 NOT_RECORDED = "not recorded"
 CALIBRATED = (("dev", "after"), ("test", "before"), ("test", "after"))
@@ -52,46 +52,46 @@ valence and arousal derived from them. The probabilities are calibrated on the c
 
 USE.md of erc_ros applies: purpose, prohibited places, roles, accuracy by class and group, oversight.
 
-For robots that adapt how they talk, and for research on that: a hint how the last utterance was meant.
+For robots that adapt their dialogue, and for research: an estimate of the emotion of the last utterance.
 Not for decisions about people (hiring, health, law enforcement, education, insurance), not for
-watching people who did not agree to it, not for recognising who somebody is. What a face or a voice
-shows is not what a person feels, and it differs between people, cultures and situations.
+monitoring people without their consent, not for identifying people. The expression of a face or a voice
+is not the feeling of a person, and it differs between people, cultures and situations.
 """
 SIMULATED = """
 ## What is simulated
 
-There were no recordings with text, audio and faces of the same person. Each utterance of {text} was paired with
+No recordings with text, audio and faces of the same person were available. Each utterance of {text} was paired with
 a clip of the same label from {clips}, drawn for each utterance independently. A part of the clips was
 replaced by clips of any label, until a linear classifier on each modality alone was as accurate as is
 published for real recordings: {simulation}.
 {learned}
 **No figure that involves audio or faces is a benchmark result.** They show only that the fusion uses its
-input and how it behaves when a modality is missing or broken.
+input, and its behavior when a modality is missing or broken.
 """
 LEARNED_FROM_PAIRS = "The fusion was trained on these pairs."
 LEARNED_FROM_CLIPS = (
-    "The classifiers of audio and faces inside the fusion learned from the clips themselves; how often each"
-    " modality\nis taken to be uninformative was fitted on these pairs."
+    "The classifiers of audio and faces in the fusion were trained on the clips themselves; the assumed"
+    " probability\nthat a modality is uninformative was fitted on these pairs."
 )
 LIMITS = """
 ## Limits
 
-- It learned from: {about}. Expect less elsewhere: other languages, spontaneous talk, children, elderly
-  people, noise and bad light.
+- Training data: {about}. Expect lower accuracy elsewhere: other languages, spontaneous speech, children,
+  elderly people, noise and bad light.
 - Rare labels are often missed. Sarcasm and context outside the conversation are not understood.
-- Modality weights say how far the answer moves when the modality is left out of the utterance, as
-  shares: a hint, not a measure of cause.
+- Modality weights are the shares of the change of the estimate when a modality is removed from the
+  utterance: an indication, not a causal measure.
 - Valence and arousal are weighted sums of anchors that were set by hand, not trained on ratings.
-- The confidence is calibrated on the data above; elsewhere it may be off.
+- The confidence is calibrated on the data above; on other data it may be wrong.
 - Nothing was measured by sex, age or ethnicity.
 """
 
 
 @dataclass(frozen=True, eq=False)
 class CardPart:
-    """One network of the bundle, as its run left it.
+    """One network of the bundle, from the records of its run.
 
-    metrics: metrics.json of the chosen seed. network: in words.
+    metrics: metrics.json of the selected seed. network: description.
     """
 
     history: RunHistory
@@ -100,12 +100,12 @@ class CardPart:
 
 
 def read_parts(runs: Mapping[str, Path]) -> dict[str, CardPart]:
-    """Of every run; modality or "fusion" -> part."""
+    """Read the parts of all runs; modality or "fusion" -> part."""
     return {name: read_part(run) for name, run in runs.items()}
 
 
 def read_part(run: Path) -> CardPart:
-    """Raises FileNotFoundError for a run without metrics.json."""
+    """Read the part of a run; raises FileNotFoundError without metrics.json."""
     metrics = read_metrics(run)
     network = NETWORKS.get(kind_of(run), NOT_RECORDED)
     if fusion_head(metrics):
@@ -127,7 +127,7 @@ def fusion_head(metrics: Mapping[str, Any]) -> str:
 
 
 def fusion_name(metrics: Mapping[str, Any]) -> str:
-    """The fusion model in words; its own name where there are no words for it."""
+    """Return a description of the fusion model, or its name."""
     head = fusion_head(metrics)
     if head and head not in FUSION_HEADS:
         return f"{head.rpartition(':')[2]} (a class outside erc_ros)"
@@ -135,7 +135,7 @@ def fusion_name(metrics: Mapping[str, Any]) -> str:
 
 
 def fusion_sentence(manifest: Mapping[str, Any]) -> str:
-    """What the fusion sees, from `fusion` and `reliability` of the manifest."""
+    """Describe the fusion's input, from `fusion` and `reliability` of the manifest."""
     context = manifest["fusion"]["context"]
     if manifest.get("reliability"):
         return (
@@ -158,7 +158,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def corpora(parts: Mapping[str, CardPart]) -> list[str]:
-    """Everything that the parts learned from, each once."""
+    """Return the training corpora of all parts, without duplicates."""
     return list(dict.fromkeys(name for part in parts.values() for name in part.history.corpora))
 
 
@@ -178,7 +178,7 @@ def write_card(
         parts: by modality, and "fusion".
         summary: `parts` (per encoder: metric, dev, test), `fusion` (measure of the bundle),
             `temperatures`, `calibration_error` (split -> modalities -> before, after).
-        note: what else a reader has to know, from the recipe.
+        note: further remarks, from the recipe.
         further: sections after the results.
     """
     encoders = [name for name in MODALITY_NAMES if name in manifest]
@@ -207,7 +207,7 @@ def write_card(
 def _made(parts: Mapping[str, CardPart]) -> str:
     commands = dict.fromkeys(c for part in parts.values() for c in part.history.commands)
     if not commands:
-        return "Which commands made it was not recorded."
+        return "The commands that made it were not recorded."
     lines = "\n".join(f"    {command}" for command in commands)
     return (
         "These commands trained its float32 networks; `erc quantize` and `erc calibrate` may have"
@@ -222,13 +222,13 @@ def _networks(parts: Mapping[str, CardPart]) -> str:
         titles = "; ".join(t.title for t in known) or NOT_RECORDED
         each = "; ".join(f"{t.title}: {t.licence or 'not known'}" for t in known) or NOT_RECORDED
         rows.append([name, part.network, titles, each])
-    table = markdown(["part", "network", "trained on", "licence of the data"], rows)
+    table = markdown(["part", "network", "trained on", "license of the data"], rows)
     terms = licences.together(corpora(parts))
     return "\n".join(
         [
             "\n## Parts\n",
             *table,
-            f"\nTaken together: **{terms}**. No recording, picture or transcript is part of the",
+            f"\nAll terms combined: **{terms}**. No recording, image or transcript is part of the",
             "bundle.\n",
         ]
     )
@@ -308,7 +308,7 @@ def _results(parts: Mapping[str, CardPart], summary: Mapping[str, Any]) -> str:
 
 
 def figures(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float, float | None, int]]:
-    """Name, mean, deviation and number of seeds of every figure on test in a metrics.json."""
+    """Yield name, mean, deviation and number of seeds of every test figure in a metrics.json."""
     every = metrics.get("all_seeds", {})
     for name, value in every.get("mean", {}).items():
         seeds = len(every["seeds"])
@@ -322,7 +322,7 @@ def _limits(parts: Mapping[str, CardPart]) -> str:
 
 
 CALIBRATION = "calibration.md"
-"""Beside the card: the figures of the finished files, by `erc calibrate`."""
+"""File next to the card with the figures of the finished files, by `erc calibrate`."""
 
 
 def write_measured(
@@ -339,13 +339,13 @@ def write_measured(
 
     errors: calibration error of each set of modalities on dev, on test before, and on test.
     without_text: the same on test for each share of MELD's mismatches.
-    calibration: as it is in the manifest now.
+    calibration: as in the manifest.
     elsewhere: figures on corpora other than MELD. abstaining: see `calibration.abstaining`.
     """
     quantization = folder / "quantization.json"
     lines = [
-        "# As it ships\n",
-        "Every figure here is of the files in this folder, by `erc calibrate`: MELD test, causal, reference speaker labels and",
+        "# Figures of the finished files\n",
+        "All figures are measured with the files in this folder, by `erc calibrate`: MELD test, causal, reference speaker labels and",
         "transcripts. Text is MELD's. **Audio and faces are simulated**: clips of held-out people of other corpora, degraded to",
         "the accuracy that is published for MELD's own audio and video.\n",
         *_precision(read_json(quantization) if quantization.is_file() else {}),
@@ -364,8 +364,8 @@ def write_measured(
     if without_text:
         shares = list(next(iter(without_text.values())))
         lines += [
-            "\nThe same without text on test, by how many of the clips tell another emotion, as a share of those with",
-            "which they are as weak as MELD's (0: people show what they feel):\n",
+            "\nThe same without text on test, by the share of clips of another emotion, relative to the share with",
+            "which the accuracy is that of MELD (0: every clip shows the label):\n",
             *markdown(
                 ["modalities seen", *(f"{share:g}" for share in shares)],
                 [
@@ -376,7 +376,7 @@ def write_measured(
         ]
     if calibration.confidence_factors:
         lines += [
-            "\nWhat the confidence is multiplied by after that, by the label that is answered; fitted on dev as well:\n",
+            "\nFactors of the confidence after that, by estimated label; also fitted on dev:\n",
             *markdown(
                 ["modalities seen", *labels],
                 [
@@ -390,9 +390,9 @@ def write_measured(
         lines.append(f"\n{name}: {told}.")
     for seen, rows in abstaining.items():
         lines += [
-            f"\nWhat `min_confidence` does, {seen}:\n",
+            f"\nEffect of `min_confidence`, {seen}:\n",
             *markdown(
-                ["min_confidence", "unknown", "of them right", "of the others right"],
+                ["min_confidence", "unknown", "their accuracy", "accuracy of the others"],
                 [[f"{row[0]:g}", *(f"{100 * value:.1f} %" for value in row[1:])] for row in rows],
             ),
         ]
@@ -401,7 +401,7 @@ def write_measured(
 
 
 def _precision(report: Mapping[str, Any]) -> Iterator[str]:
-    """What each quantized part keeps."""
+    """Yield the rows of the quantized parts."""
     if not report:
         return
     rows = []
@@ -409,6 +409,6 @@ def _precision(report: Mapping[str, Any]) -> Iterator[str]:
         alone = part["dev"].get("alone")
         kept = f"{alone['before']:.2f} -> {alone['after']:.2f}" if alone else "-"
         rows.append([name, part["scheme"], kept])
-    head = ["part", "scheme", "weighted F1 of its modality alone, dev: float32 -> as it ships"]
+    head = ["part", "scheme", "weighted F1 of its modality alone, dev: float32 -> quantized"]
     yield from markdown(head, rows)
     yield ""

@@ -1,7 +1,7 @@
-"""Trained encoders as the ONNX files of a bundle (docs/reference/bundle.md), each as it is read.
+"""Export trained encoders as the ONNX files of a bundle (docs/reference/bundle.md).
 
-A padded row of a text has the embedding that it has alone. A waveform has no padding: the robot
-hears one utterance at a time, and the rows of a batch are of one length.
+Padding does not change the embedding of a text. Waveforms are not padded: the robot encodes one
+utterance at a time, and all rows of a batch have the same length.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ class MaskReader(nn.Module):
         self._model, self._unit_length = model, unit_length
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, mask_index: Tensor) -> Tensor:
-        """(B, L), (B, L), (B) -> (B, d)."""
+        """Return embeddings (B, d) for ids and mask (B, L) and mask positions (B)."""
         states = self._model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         embedding = projected(self._model, read_at(states, mask_index))
         return normalize(embedding, dim=-1) if self._unit_length else embedding
 
 
 class PlainReader(nn.Module):
-    """A text encoder, read at its first token or as the mean of all."""
+    """A text encoder whose output is the first token or the mean of all tokens."""
 
     def __init__(self, model: nn.Module, reading: str, unit_length: bool) -> None:
         super().__init__()
         self._model, self._reading, self._unit_length = model, reading, unit_length
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """(B, L), (B, L) -> (B, d)."""
+        """Return embeddings (B, d) for ids and mask (B, L)."""
         states = self._model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         first = self._reading == "first"
         embedding = states[:, 0] if first else masked_mean(states, attention_mask)
@@ -61,39 +61,39 @@ class PlainReader(nn.Module):
 
 
 class StatesReader(nn.Module):
-    """A speech encoder, read at its first state or as the mean of all."""
+    """A speech encoder whose output is the first state or the mean of all states."""
 
     def __init__(self, model: nn.Module, reading: str) -> None:
         super().__init__()
         self._model, self._reading = model, reading
 
     def forward(self, samples: Tensor) -> Tensor:
-        """(B, n) -> (B, d)."""
+        """Return embeddings (B, d) for samples (B, n)."""
         states: Tensor = self._model(input_values=samples).last_hidden_state  # (B, L, d)
         return states[:, 0] if self._reading == "first" else states.mean(dim=1)
 
 
 class ClipReader(nn.Module):
-    """A video encoder, or one of single images."""
+    """A video encoder, or an encoder of single images."""
 
     def __init__(self, model: nn.Module, reading: str) -> None:
         super().__init__()
         self._model, self._reading = model, reading
 
     def forward(self, clip: Tensor) -> Tensor:
-        """(B, T, 3, S, S) -> (B, d)."""
+        """Return embeddings (B, d) for clips (B, T, 3, S, S)."""
         return read_clips(self._model, clip, self._reading)
 
 
 class FramesReader(nn.Module):
-    """emotion2vec as the mean of its frames; it normalizes the waveform as `collate` does."""
+    """emotion2vec whose output is the mean of the frames; normalizes the waveform as `collate`."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self._model = model
 
     def forward(self, samples: Tensor) -> Tensor:
-        """(B, n) -> (B, d)."""
+        """Return embeddings (B, d) for samples (B, n)."""
         centered = samples - samples.mean(dim=-1, keepdim=True)
         variance = centered.square().mean(dim=-1, keepdim=True)
         frames: Tensor = self._model(centered * torch.rsqrt(variance + 1e-5))  # (B, T, d)
@@ -101,10 +101,10 @@ class FramesReader(nn.Module):
 
 
 def export_encoder(encoder: Trainable, file: Path) -> float:
-    """Write `file`; returns its largest difference from torch on examples of several sizes.
+    """Write `file`; return its largest difference from torch on examples of several sizes.
 
     Raises:
-        TypeError: no encoder of a kind that a bundle can hold.
+        TypeError: a bundle cannot have this kind of encoder.
         ArithmeticError: the difference is more than 1e-3.
         ValueError: the network cannot be written as ONNX.
     """
@@ -120,19 +120,19 @@ def export_encoder(encoder: Trainable, file: Path) -> float:
     elif isinstance(encoder, PublishedEncoder):
         difference = _export_published(encoder, file)
     else:
-        raise TypeError(f"{encoder.name} is of no kind that a bundle can hold")
+        raise TypeError(f"{encoder.name} is of a kind that a bundle cannot have")
     fix_output(file, "embedding", encoder.dimension)
     return difference
 
 
 def _export_published(encoder: PublishedEncoder, file: Path) -> float:
     model: Any = copy.deepcopy(encoder.model).cpu().float().eval()
-    model.set_attn_implementation("eager")  # the others choose their kernel while they are traced
+    model.set_attn_implementation("eager")  # other implementations select a kernel during tracing
     network, examples, axes = _reader(encoder, model)
     outputs = {"embedding": {0: "B"}}
     try:
         return write_onnx(network, examples, file, ["embedding"], {**axes, **outputs}, TOLERANCE)
-    except (RuntimeError, TypeError) as error:  # whatever the tracer met
+    except (RuntimeError, TypeError) as error:  # errors of the tracer
         kind, reason = type(encoder.model).__name__, str(error).partition("\n")[0]
         raise ValueError(f"{kind} cannot be written as ONNX: {reason}") from error
 
@@ -169,7 +169,7 @@ def _text_reader(
     for lengths in ((9, 5), (encoder.max_tokens,), (7, 12, 3)):
         ids = torch.randint(len(encoder.tokenizer), (len(lengths), max(lengths)), generator=draw)
         seen = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
-        # No padding inside a text: RoBERTa's positions do not count it.
+        # No padding id inside a text: RoBERTa's positions skip it.
         ids = torch.where(seen, ids.masked_fill(ids == padding, padding + 1), padding)
         values = (ids, seen.long(), torch.tensor(lengths) - 1)
         examples.append(dict(zip(names, values, strict=False)))

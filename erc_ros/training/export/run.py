@@ -1,11 +1,11 @@
-"""`erc export RUN`: the ONNX file of a finished run's chosen checkpoint, compared with torch.
+"""`erc export RUN`: export a finished run's best checkpoint as ONNX, and compare it with torch.
 
-With `--bundle DIR`, of a system's run: the whole bundle (`system_bundle`); of the run of a
-comparison on stored features: a row of it with the encoders of the features. Of a seed of one of
-its encoders' stages (RUN/stages/text/seed-0): that encoder.
+With `--bundle DIR`: the whole bundle of a system's run (`system_bundle`), or one row of a
+comparison on stored features with the encoders of the features. For a seed of an encoder's stage
+(RUN/stages/text/seed-0): this encoder.
 
-The run's folder says what it is: recipe.yaml the network, best/metrics.json which seed was chosen.
-The trainings write the same file when they end; this makes it again, from the checkpoint alone.
+recipe.yaml in the run's folder determines the network, best/metrics.json the selected seed.
+Trainings write the same file when they end; this command writes it again from the checkpoint.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from erc_ros.training.engine.trainer import WEIGHTS, load_weights
 
 
 def export_text(recipe: Recipe, weights: Path, file: Path) -> float:
-    """Of the text encoder."""
+    """Export the text encoder."""
     from erc_ros.training.encoders.text.examples import TextConfig
     from erc_ros.training.encoders.text.export import export
     from erc_ros.training.encoders.text.model import make_model
@@ -36,7 +36,7 @@ def export_text(recipe: Recipe, weights: Path, file: Path) -> float:
 
 
 def export_face(recipe: Recipe, weights: Path, file: Path) -> float:
-    """Of the face network."""
+    """Export the face network."""
     from erc_ros.encoders.face import SIZE
     from erc_ros.training.encoders.visual.model import FaceNetwork, FaceNetworkConfig
 
@@ -46,7 +46,7 @@ def export_face(recipe: Recipe, weights: Path, file: Path) -> float:
 
 
 def export_fusion(recipe: Recipe, weights: Path, file: Path) -> float:
-    """Of the late fusion. The sizes are those of the encoders."""
+    """Export the late fusion. The input sizes are those of the encoders."""
     from erc_ros.training.datasets.utterances import LABELS
     from erc_ros.training.heads.late_fusion import LateFusion, LateFusionConfig
     from erc_ros.training.systems.edge import FusionConfig
@@ -82,20 +82,20 @@ EXPORTS: dict[str, Callable[[Recipe, Path, Path], float]] = {
     "face": export_face,
     "fusion": export_fusion,
 }
-"""kind of recipe -> (recipe, weights of the best seed, file to write) -> difference from torch."""
+"""Kind of recipe -> (recipe, weights of the best seed, file to write) -> difference from torch."""
 
 
 def export(run: Path, file: Path | None = None) -> tuple[Path, float]:
-    """Write the chosen checkpoint of a run; default RUN/best/KIND.onnx.
+    """Write the best checkpoint of a run; default RUN/best/KIND.onnx.
 
-    Of a seed of an encoder's stage it is that encoder; default RUN/encoder.onnx.
+    For a seed of an encoder's stage, write this encoder; default RUN/encoder.onnx.
 
     Returns:
         The file, and its largest difference from torch on examples.
 
     Raises:
-        RecipeError: the run is of another kind, not finished, or its weights are of another recipe.
-        FileNotFoundError: a checkpoint, or an encoder below it, is missing.
+        RecipeError: the run is of another kind or not finished, or its weights do not fit.
+        FileNotFoundError: a checkpoint, or an encoder that it needs, is missing.
         ArithmeticError, ValueError: the file differs from torch by more than 1e-4.
     """
     if (run / READING).is_file():
@@ -105,24 +105,24 @@ def export(run: Path, file: Path | None = None) -> tuple[Path, float]:
     if recipe.kind == "stored":
         raise RecipeError(f"{run} is a comparison: export a row of it with --bundle DIR --row NAME")
     if recipe.kind not in EXPORTS:
-        raise RecipeError(f"{run} is a run of kind {recipe.kind!r}; export knows {list(EXPORTS)}")
+        raise RecipeError(f"{run} is a run of kind {recipe.kind!r}; must be one of {list(EXPORTS)}")
     choice = run / BEST / METRICS
     if not choice.is_file():
-        raise RecipeError(f"{choice} is missing: finish the training, which chooses the best seed")
+        raise RecipeError(f"{choice} is missing: finish the training, which selects the best seed")
     file = file or run / "best" / f"{recipe.kind}.onnx"
     try:
         weights = run / f"seed-{read_json(choice)['seed']}" / WEIGHTS
         return file, EXPORTS[recipe.kind](recipe, weights, file)
     except (KeyError, TypeError, RunError) as error:
         raise RecipeError(f"{choice} does not say which seed was chosen: {error!r}") from error
-    except RuntimeError as error:  # weights that do not fit
+    except RuntimeError as error:  # weights of other sizes
         raise RecipeError(
             f"the weights in {run} are of another recipe than {KEPT}: {error}"
         ) from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status: 0, or 1 when there is nothing to export or it is not the same as torch."""
+    """Run the command; return 0, or 1 if the export failed or differs from torch."""
     parser = argparse.ArgumentParser(
         prog="erc export", description="ONNX file of a run's chosen checkpoint, checked with torch."
     )
@@ -145,9 +145,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--name", default="", help="name of the model package; default: system and corpus"
     )
-    parser.add_argument("--version", default="1.0.0", help="of the bundle")
+    parser.add_argument("--version", default="1.0.0", help="version of the bundle")
     parser.add_argument(
-        "--context", type=int, default=16, help="utterances that the fusion model sees"
+        "--context", type=int, default=16, help="number of utterances of the fusion model's input"
     )
     parser.add_argument(
         "--without", action="append", default=[], choices=("audio", "visual"),

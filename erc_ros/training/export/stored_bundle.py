@@ -1,7 +1,7 @@
-"""A row of a comparison on stored features (`kind: stored`) as what `export_bundle` exports.
+"""Read a row of a comparison on stored features (`kind: stored`) for `export_bundle`.
 
-The fusion model is that of the row, of the seed that is best on dev; the encoders are those that
-`erc encode` made the features with, which the feature stores name: parts of a bundle
+The fusion model is that of the row's best seed on dev; the encoders are those with which
+`erc encode` made the features, which the feature stores name: parts of a bundle
 (`bundle-text`) or published models (`text`, `speech`, `video`).
 """
 
@@ -37,35 +37,35 @@ from erc_ros.training.onnx import export_fusion
 from erc_ros.values.tables import read_table
 
 PARTS = {"bundle-text": "text"}
-"""Encoders of `erc encode` that are a bundle's part -> which."""
+"""Encoders of `erc encode` that are parts of a bundle -> the part."""
 
 
 @dataclass(frozen=True, eq=False)
 class StoredReading(Reading):
-    """The encoder of a feature store. folder: of the store of train, with `{split}` in its name."""
+    """The encoder of a feature store. folder: the store, with `{split}` in its name."""
 
     made_by: Mapping[str, Any]
 
     @property
     def features(self) -> str:
-        """The folders of its features, with `{split}`."""
+        """The folder of its features, with `{split}`."""
         return str(self.folder)
 
     @property
     def source(self) -> Bundle | None:
-        """The bundle that it was taken from."""
+        """The bundle from which the encoder is copied, if any."""
         if self.made_by["encoder"] not in PARTS:
             return None
         folder = model_folder(str(self.made_by["model"]))
         if not (folder / MANIFEST).is_file():
             raise RecipeError(
-                f"the {self.modality} features were made with {folder}, which is no bundle: "
+                f"the {self.modality} features were made with {folder}, not a bundle: "
                 "assemble one first, and encode with it"
             )
         return load_bundle(folder)
 
     def load(self) -> Trainable:
-        """The published encoder, as `erc encode` loads it."""
+        """Load the published encoder, as in `erc encode`."""
         made: Any = ENCODERS[self.made_by["encoder"]](
             str(self.made_by["model"]), dict(self.made_by["options"])
         )
@@ -91,7 +91,7 @@ class StoredReading(Reading):
         return {**part, "file": FILES[self.modality]}, 0.0
 
     def card(self, history: RunHistory) -> CardPart:
-        """What the model card says of it."""
+        """Return its part of the model card."""
         source, model = self.source, str(self.made_by["model"])
         network = (
             f"the {self.modality} encoder of the bundle {source.name} {source.version}"
@@ -102,11 +102,11 @@ class StoredReading(Reading):
 
 
 def read_stored(run: Path, without: Sequence[str] = (), row: str = "") -> TrainedSystem:
-    """What the run of a comparison has to be exported; writes the row's fusion.onnx.
+    """Read a row of a comparison for export; writes the row's fusion.onnx.
 
     Args:
-        without: modalities to leave out.
-        row: its name in the table; "": the only one that a robot can run.
+        without: modalities to omit.
+        row: its name in the table; "": the only row that a robot can run.
 
     Raises:
         RecipeError: no such row, several and none named, or features that do not say how they
@@ -160,13 +160,13 @@ def read_stored(run: Path, without: Sequence[str] = (), row: str = "") -> Traine
 
 
 def _best(run: Path, name: str) -> tuple[Path, TableRow]:
-    """The folder of the row's seed that is best on dev, and the row."""
+    """Return the folder of the row's best seed on dev, and the row."""
     rows: dict[str, list[tuple[float, Path, TableRow]]] = {}
     for file in sorted(run.glob(f"*/seed-*/{METRICS}")):
         metrics = read_metrics(file.parent)
         settings = metrics.get("settings")
         if not isinstance(settings, Mapping) or settings.get("mode") not in MODES[:2]:
-            continue  # offline: it reads what is said after an utterance
+            continue  # offline: uses later utterances
         row = build(TableRow, settings["row"], f"{file}: row")
         rows.setdefault(row.title, []).append((float(metrics["dev"]), file.parent, row))
     if not rows:

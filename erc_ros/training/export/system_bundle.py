@@ -1,9 +1,8 @@
-"""`erc export RUN --bundle DIR`: a trained system as the bundle that a robot runs.
+"""`erc export RUN --bundle DIR`: export a trained system as a bundle for a robot.
 
-RUN is the folder of `erc train config/systems/X.yaml`. Its last stage says which stages its text,
-audio and faces came from; their encoders become ONNX, the fusion's is there already. What it is
-worth is measured with those files, on the features that the stages left, as the robot uses them:
-causally, over the last utterances.
+RUN is the folder of `erc train config/systems/X.yaml`. Its last stage names the stages of its text,
+audio and faces; their encoders are exported as ONNX, as the fusion already is. The exported fusion
+is evaluated on the stages' features as on the robot: causally, over the last utterances.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ from erc_ros.values.utterance import SAMPLE_RATE
 
 FEATURES_FOLDER = "features"
 SCENES = (
-    "Its visual encoder learned from whole pictures, and a robot gives it faces: train on the "
+    "Its visual encoder was trained on whole images, and a robot has faces: train on the "
     "corpus with faces (erc cut-faces)."
 )
 SPOKEN = (
@@ -58,12 +57,12 @@ SPOKEN = (
     "  ",
     "a" * 90 + " " + "word " * 40,
 )
-"""With what trips tokenizers: names of tokens, other scripts, nothing, what is too long."""
+"""Difficult inputs of tokenizers: special tokens, other scripts, empty and long text."""
 
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """A stage's encoder of one seed: where it lies, and for which labels."""
+    """A stage's encoder of one seed: its folder and its labels."""
 
     stage: str
     folder: Path
@@ -72,19 +71,19 @@ class Reading:
 
     @property
     def features(self) -> str:
-        """The folders of its features, with `{split}`."""
+        """The folder of its features, with `{split}`."""
         return f"{self.folder / FEATURES_FOLDER}/{{split}}"
 
     def load(self) -> Trainable:
-        """The encoder.
+        """Load the encoder.
 
         Raises:
-            ValueError, FileNotFoundError: its files are damaged, missing, or fit no such encoder.
+            ValueError, FileNotFoundError: files are missing, damaged, or of another encoder.
         """
         return saved_encoder(self.folder)
 
     def write(self, staged: Path) -> tuple[dict[str, Any], float]:
-        """Write the encoder's files; its entry of the manifest, and its difference from torch."""
+        """Write the encoder's files; return its manifest entry and its difference from torch."""
         encoder = self.load()
         file = staged / FILES[self.modality]
         difference = export_encoder(encoder, file)
@@ -96,7 +95,7 @@ class Reading:
         }, difference
 
     def card(self, history: RunHistory) -> CardPart:
-        """What the model card says of it."""
+        """Return its part of the model card."""
         own, config = self.folder / "encoder" / "network.json", "config.json"
         kind = (
             read_json(own)["kind"]
@@ -113,13 +112,13 @@ class Reading:
 
     @property
     def source(self) -> Bundle | None:
-        """The bundle that it was taken from."""
+        """The bundle from which the encoder is copied, if any."""
         return None
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedSystem:
-    """What a run left for the robot.
+    """A trained system that can be exported.
 
     fusion: the folder with fusion.onnx. metrics: its metrics.json. readings: by modality.
     """
@@ -131,27 +130,27 @@ class TrainedSystem:
 
     @property
     def corpus(self) -> str:
-        """What it learned from, as in `erc encode`."""
+        """Name of the training corpus, as for `erc encode`."""
         sections = self.recipe.sections
         return str(sections.get("system", sections.get("features"))["corpus"])
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Of all its parts."""
+        """Label names, the same for all parts."""
         return self.readings["text"].labels
 
 
 def read_system(run: Path, without: Sequence[str] = (), row: str = "") -> TrainedSystem:
-    """What a finished run has to be exported.
+    """Read a finished run for export.
 
     Args:
-        without: modalities to leave out.
-        row: of the last stage; "": the first one, which is the system.
+        without: modalities to omit.
+        row: row of the last stage; "": the first one, which is the system.
 
     Raises:
-        RecipeError: it is no run of a system, not finished, offline, of several label sets, or a
-            modality comes from something that a robot cannot run.
-        FileNotFoundError: a file of it is missing.
+        RecipeError: it is not a run of a system, not finished, offline, has several label sets, or
+            a robot cannot run the encoder of a modality.
+        FileNotFoundError: a file of the run is missing.
     """
     recipe = read_recipe(run / KEPT, run, run)
     stages = recipe.sections.get("stages")
@@ -183,8 +182,8 @@ def _fusion_of(run: Path, stages: Sequence[str]) -> Path:
     offline = sorted((run / "stages").glob("*/*offline*"))
     if offline:
         raise RecipeError(
-            f"{run} was trained offline only ({offline[0].name}): it reads what is said after an "
-            "utterance, and a robot cannot wait for that; add causal to the modes of the stage "
+            f"{run} was trained offline only ({offline[0].name}): it uses later utterances, "
+            "which a robot does not have; add causal to the modes of the stage "
             f"{offline[0].parent.name} and give the same erc train again"
         )
     raise RecipeError(
@@ -193,7 +192,7 @@ def _fusion_of(run: Path, stages: Sequence[str]) -> Path:
 
 
 def _row_of(run: Path, stages: Sequence[str], row: str) -> Path:
-    """The seed of a row that was best on dev, causal."""
+    """Return the best seed of a row on dev, causal."""
     rows: dict[str, list[tuple[float, Path]]] = {}
     for name in reversed(stages):
         for file in sorted((run / "stages" / name).glob("*/seed-*/fusion.onnx")):
@@ -215,14 +214,14 @@ def _reading(run: Path, stage: str, seed: int, modality: str) -> Reading:
     file = folder / READING
     if not file.is_file() or not (folder / "encoder").is_dir():
         raise RecipeError(
-            f"{run}: the {modality} features come from the stage {stage}, which leaves no network "
-            f"that a robot could run; give --without {modality}, a --row of the fusion that reads "
+            f"{run}: the {modality} features come from the stage {stage}, which has no network "
+            f"that a robot can run; give --without {modality}, a --row of the fusion that reads "
             "another one, or a recipe that trains one"
         )
     if network_kind(str(folder / "encoder")) == FEATURES:
         raise RecipeError(
-            f"{run}: the stage {stage} reads published features of {modality}, and nobody gives a "
-            "robot those; it runs what was trained on words, sound or pictures themselves"
+            f"{run}: the stage {stage} reads published features of {modality}, which a "
+            "robot does not have; train on words, audio or images instead"
         )
     content = read_json(file)
     if content.get("modality") != modality:
@@ -243,25 +242,25 @@ def export_bundle(
     anchors: Mapping[str, tuple[float, float]] | None = None,
     system: TrainedSystem | None = None,
 ) -> tuple[Bundle, dict[str, float]]:
-    """Write the bundle of a finished run to `folder`; nothing is there until all of it is right.
+    """Write the bundle of a finished run to `folder`, atomically after all checks.
 
     Args:
-        data: the folder of the data sets; dev chooses the temperatures.
+        data: the folder of the data sets; temperatures are fitted on dev.
         name: of the bundle; "": the recipe's kind and corpus.
-        context: utterances that the fusion sees, the current one included; 1 is taken for a fusion
-            model that reads no context.
-        without: modalities that the bundle does without, though the system has them.
+        context: number of utterances of the fusion's input, including the current one; always 1
+            for a fusion model without context.
+        without: modalities of the system to omit.
         row: as in `read_system`.
-        anchors: label -> (valence, arousal), each in [-1, 1]; of labels that ANCHORS lacks, or
-            instead of it.
-        system: what the run left, where that is known already; without and row then do not count.
+        anchors: label -> (valence, arousal), each in [-1, 1], in addition to ANCHORS or replacing
+            it.
+        system: the result of `read_system`, if available; `without` and `row` are then ignored.
 
     Returns:
         The bundle, and the largest difference of each of its networks from torch.
 
     Raises:
-        RecipeError, ValueError, FileNotFoundError: what cannot be exported, and why.
-        ArithmeticError: a network answers differently from torch.
+        RecipeError, ValueError, FileNotFoundError: the run cannot be exported.
+        ArithmeticError: an exported network differs from torch.
     """
     system = system or read_system(run, without, row)
     anchors_of(system.labels, anchors or {})  # before the networks are exported
@@ -286,7 +285,7 @@ def export_bundle(
 def write_networks(
     system: TrainedSystem, staged: Path
 ) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
-    """Write the networks; the manifest's entry of each encoder, and all differences from torch."""
+    """Write the networks; return the encoders' manifest entries and differences from torch."""
     encoders: dict[str, dict[str, Any]] = {}
     differences = {"fusion": float(system.metrics["onnx_difference"])}
     for modality, reading in system.readings.items():
@@ -296,7 +295,7 @@ def write_networks(
 
 
 def origin(system: TrainedSystem) -> dict[str, Any]:
-    """Where the networks come from and what each achieves alone: fields of `BundleSpec`."""
+    """Return fields of `BundleSpec`: sources of the networks, and scores of each alone."""
     parts = _card_parts(system)
     sources = {r.source.sha256: r.source for r in system.readings.values() if r.source is not None}
     note = SCENES if "visual" in system.readings and "faces" not in system.corpus else ""
@@ -321,11 +320,11 @@ def origin(system: TrainedSystem) -> dict[str, Any]:
 
 
 def read_dialogues(system: TrainedSystem, data: Path) -> dict[str, Dialogues]:
-    """Dev and test as the system's own encoders see them.
+    """Return dev and test as embeddings of the system's encoders.
 
     Raises:
         FileNotFoundError: the corpus is not in `data`.
-        RecipeError: the corpus there has other labels than the system.
+        RecipeError: the corpus has other labels than the system.
     """
     folders = {modality: reading.features for modality, reading in system.readings.items()}
     config = FeaturesConfig(system.corpus, **folders)
@@ -342,23 +341,23 @@ def read_dialogues(system: TrainedSystem, data: Path) -> dict[str, Dialogues]:
 
 
 def _own_f1(part: CardPart, split: str) -> float:
-    """Weighted F1 of an encoder's own classifier; NaN for one that was not fine-tuned."""
+    """Return the weighted F1 of an encoder's own classifier; NaN if it was not fine-tuned."""
     score = part.metrics.get(split, float("nan"))
     return round(float(score["weighted_f1"] if isinstance(score, Mapping) else score), 4)
 
 
 def _part(encoder: Trainable, staged: Path) -> dict[str, Any]:
-    """What the manifest says of an encoder next to its file; writes the tokenizer."""
+    """Return the manifest's entry of an encoder without its file; write the tokenizer."""
     if isinstance(encoder, PretrainedTextEncoder):
         return _text_part(encoder, staged)
     if isinstance(encoder, SpeechEncoder | Emotion2vecEncoder):
         if encoder.rate != SAMPLE_RATE:
             raise ValueError(
-                f"{encoder.name} hears {encoder.rate} Hz, the robot gives {SAMPLE_RATE} Hz"
+                f"{encoder.name} takes {encoder.rate} Hz, the robot has {SAMPLE_RATE} Hz"
             )
         if encoder.shortest > SHORTEST_SOUND:
             raise ValueError(
-                f"{encoder.name} needs {encoder.shortest} samples, the robot gives utterances from "
+                f"{encoder.name} needs {encoder.shortest} samples, the robot has utterances from "
                 f"{SHORTEST_SOUND} samples on"
             )
         return {
@@ -398,12 +397,12 @@ def _text_part(encoder: PretrainedTextEncoder, staged: Path) -> dict[str, Any]:
     for number, text in enumerate(SPOKEN):
         turn = Turn(number % 3, text)
         if not text.strip():
-            continue  # nothing to be read; the robot leaves it out
+            continue  # empty text, which the robot skips
         turns.append(turn)
         window = prompt.slide(window, turn)
         if prompt.assemble(window) != encoder.tokens(Sample("", tuple(turns))):
             raise ValueError(
-                f"{encoder.name}: its tokenizer reads {text[:40]!r} differently on the robot"
+                f"{encoder.name}: its tokenizer encodes {text[:40]!r} differently on the robot"
             )
     return {
         "kind": "prompt",

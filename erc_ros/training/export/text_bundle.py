@@ -1,8 +1,8 @@
-"""`erc train config/training/text_bundle.yaml`: a bundle of text alone from a trained text encoder.
+"""`erc train config/training/text_bundle.yaml`: make a text-only bundle from a text encoder.
 
-Its own classifier is the fusion. `scheme` quantizes its encoder at once; what `erc quantize` checks
-of a bundle with audio and faces cannot be checked here, so both are measured on MELD's dev and the
-manifest reports the loss.
+The encoder's classifier takes the place of the fusion. `scheme` quantizes the encoder. The checks
+of `erc quantize` need audio and faces; here float32 and quantized encoder are compared on MELD's
+dev, and the manifest reports the loss.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ from erc_ros.training.onnx import write_onnx
 from erc_ros.training.quantization.schemes import SCHEMES, quantize
 from erc_ros.values.files import whole_folder
 
-CALIBRATION_CONVERSATIONS = 60  # of every corpus that the encoder learned from
-DEV_CONVERSATIONS = 400  # of each corpus, for the temperature
-TEST_CONVERSATIONS = 1000  # of a corpus's test split, about
+CALIBRATION_CONVERSATIONS = 60  # per training corpus of the encoder
+DEV_CONVERSATIONS = 400  # per corpus, for the temperature
+TEST_CONVERSATIONS = 1000  # per test split, approximately
 TEXT_ONLY = (True, False, False)
 ENCODER = (
     "The sentence pairs that all-MiniLM-L6-v2 itself was made from come from many collections with"
-    " terms of their own (some of them, such as MS MARCO, for research): whether that concerns you"
-    " is for you to judge."
+    " terms of their own (some of them, such as MS MARCO, for research): check whether this"
+    " concerns your use."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusScore:
-    """Of a corpus's test split, shares 0..1; count: labelled utterances."""
+    """Scores on a corpus's test split, 0..1; count: number of labeled utterances."""
 
     count: int
     weighted_f1: float
@@ -71,17 +71,17 @@ class CorpusScore:
 
 @dataclass(frozen=True, slots=True)
 class TextBundleConfig:
-    """What is assembled; the section `text_bundle` of a recipe. Paths as in `BundleConfig`."""
+    """Inputs of a text bundle; the section `text_bundle` of a recipe. Paths: see `BundleConfig`."""
 
     name: str
     version: str
     folder: str
     text: str = "runs/text/best"
     scheme: str = "dynamic"
-    """Of `erc quantize`; "" keeps float32. Chosen on MELD's dev: dynamic 59.7, smoothquant 59.0."""
+    """Quantization scheme; "" keeps float32. On MELD's dev: dynamic 59.7, smoothquant 59.0."""
     max_tokens: int = 0
-    """Of a conversation that it reads; 0: as it was trained. Longer ones than those that it learned
-    from may mislead it."""
+    """Maximum number of tokens of a conversation; 0: as in training. Longer inputs than in training
+    may lower the accuracy."""
     beside: str = ""
     """Another bundle whose scores the card also shows: a folder or a name."""
 
@@ -100,7 +100,7 @@ class Classifier(nn.Module):
         self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
 
     def forward(self, text: Tensor) -> tuple[Tensor, Tensor]:
-        """And the shares of the modalities (B, U, 3): all of it is text."""
+        """Return logits (B, U, C) and the shares of the modalities (B, U, 3): text 1."""
         nothing = torch.zeros_like(text[..., :2])
         share = torch.cat([nothing[..., :1] + 1, nothing], dim=-1)
         return nn.functional.linear(text, self.weight, self.bias), share
@@ -194,16 +194,16 @@ def _calibration_data(names: Sequence[str], data: Path) -> Iterator[Conversation
 
 
 def _dialogues(text: NDArray[np.float32], split: str, data: Path) -> Dialogues:
-    """A split of MELD with these embeddings."""
+    """Return a split of MELD with these embeddings."""
     conversations = corpora.read(corpora.DIALOGUES, data, split).conversations
     labels = [u.label for c in conversations for u in c.utterances]
     return _text_only(text, [-100 if label is None else label for label in labels], conversations)
 
 
 def _dev_of(names: Sequence[str], prompt: TextPrompt, file: Path, data: Path) -> Dialogues:
-    """Dev splits of the corpora that the encoder learned from, where MELD was held out.
+    """Return the dev splits of the training corpora, for an encoder without MELD.
 
-    Utterances of which only several labels are known have no label here.
+    Utterances with several possible labels count as unlabeled.
     """
     reader = CachedTextEncoder(Network(file), prompt, attention_shape(file))
     conversations = [
@@ -232,13 +232,13 @@ def _text_only(
         nothing,
         labels=np.array(labels, np.int64),
         speakers=speakers_of(conversations),
-        first=np.arange(count),  # the classifier sees one utterance at a time
+        first=np.arange(count),  # the classifier does not use context
         present=np.tile(TEXT_ONLY, (count, 1)),
     )
 
 
 def corpus_scores(bundle: Bundle, data: Path) -> dict[str, CorpusScore]:
-    """Scores of text alone on the test split of every corpus that is in `data`."""
+    """Evaluate text alone on the test split of every corpus in `data`."""
     scores = {}
     for name in BUILT_IN:
         with contextlib.suppress(FileNotFoundError):
@@ -264,7 +264,7 @@ def corpus_scores(bundle: Bundle, data: Path) -> dict[str, CorpusScore]:
 def recorded(
     prompt: TextPrompt, file: Path, conversations: Sequence[Conversation]
 ) -> list[dict[str, NDArray[Any]]]:
-    """The encoder's inputs while it reads these conversations, every fourth one."""
+    """Return every fourth input of the encoder for these conversations."""
     network, feeds = Network(file), []
 
     def recording(feed: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -287,7 +287,7 @@ def _precisions(measured: Mapping[str, Measured]) -> list[str]:
 def score_table(
     learned_from: Sequence[str], scores: Mapping[str, Mapping[str, CorpusScore]]
 ) -> str:
-    """Each corpus's test split, by bundle."""
+    """Return a Markdown table of scores on each corpus's test split, by bundle."""
     names = list(scores)
     rows = [
         [f"{corpus}, {score.count}" + ("" if corpus in learned_from else " (not in the training)")]

@@ -1,8 +1,8 @@
 """`erc encode CORPUS SPLIT`: encode a corpus once and store the features.
 
 The corpus is divided into shards of whole conversations. `ShardEncoder` encodes and writes one
-shard, in this process or in several worker processes. Shards that the same encoder already made of
-the same utterances are kept, so an interrupted run continues where it stopped.
+shard, in this process or in several worker processes. Finished shards of the same encoder and the
+same utterances are kept, so that an interrupted run continues.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ from erc_ros.training.features.store import create, damage, read_shard, write_sh
 from erc_ros.training.manifest import attention_shape, open_prompt
 from erc_ros.values.utterance import MODALITIES
 
-SHARD = 512  # utterances, about
+SHARD = 512  # minimum number of utterances
 AT_ONCE = 16  # utterances whose audio or images are in memory
-FRAMES = 32  # images of an utterance, evenly spread
+FRAMES = 32  # images per utterance, at regular times
 NOT_FINITE = "the features are not finite"
 
 
 @dataclass(frozen=True, slots=True)
 class EncodingJob:
-    """What to encode, with which encoder, and where the features go.
+    """An encoding: corpus, encoder, and the folder of the features.
 
-    encoder: one of ENCODERS, or a class of another package (`sample.Encoder`). model: file, folder
-    or name, as the encoder takes it. options: its settings. shard: utterances per shard, about.
+    encoder: one of ENCODERS, or a class of another package (`sample.Encoder`). model: its file,
+    folder or name. options: its settings. shard: minimum number of utterances per shard.
     """
 
     corpus: str
@@ -79,7 +79,7 @@ class EncodingJob:
         """Load the encoder.
 
         Raises:
-            ValueError: an option that it does not have.
+            ValueError: the encoder does not have an option.
         """
         options = dict(self.options)
         try:
@@ -108,11 +108,11 @@ class BundleText:
     robot; see `sample.Encoder`.
 
     Args:
-        folder: of a bundle or of a training run.
+        folder: a bundle or a training run.
 
     Raises:
         FileNotFoundError: no such files.
-        ValueError: not an encoder of this form, or a bundle that does not fit.
+        ValueError: not an encoder of this kind, or an incompatible bundle.
     """
 
     modality = "text"
@@ -127,7 +127,7 @@ class BundleText:
         else:
             prompt = open_prompt(folder)
         if not isinstance(prompt, TextPrompt):
-            raise ValueError(f"{folder} has a text encoder that keeps nothing; encode with text")
+            raise ValueError(f"{folder} has a text encoder without a cache; encode with text")
         layers, heads, width = attention_shape(file)
         self._prompt = prompt
         self._read = CachedTextEncoder(Network(file), self._prompt, (layers, heads, width))
@@ -139,13 +139,13 @@ class BundleText:
         self.name = f"bundle-text-{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
 
     def refuses(self, sample: Sample) -> str:
-        """An utterance without text has no embedding."""
+        """Refuse utterances without text."""
         if not sample.turns:
             return "no turn"
         return "" if sample.turns[-1].text.strip() else "empty text"
 
     def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
-        """(N, d), each read after the turns before it."""
+        """Return embeddings (N, d), each with the turns before it as context."""
         return np.stack([self._embed(sample.turns) for sample in samples])
 
     def _embed(self, turns: tuple[Turn, ...]) -> NDArray[np.float32]:
@@ -271,7 +271,7 @@ class ShardEncoder:
 def sample_of(
     corpus: str, key: str, turns: tuple[Turn, ...], utterance: LabelledUtterance, modality: str
 ) -> Sample:
-    """Return what an encoder of this modality needs of an utterance.
+    """Return the inputs of an encoder of this modality for an utterance.
 
     Raises:
         UnusableMediaError: it has no clip, or one that could not be decoded.
@@ -315,7 +315,7 @@ def encode_split(corpus: str, split: Split, encoder: Encoder, out: Path) -> None
 def encode(
     job: EncodingJob, workers: int = 1, say: Callable[[str], None] = lambda _: None
 ) -> list[Done]:
-    """Encode the missing shards of a job; returns the shards that were encoded.
+    """Encode the missing shards of a job; return the shards that were encoded.
 
     Args:
         workers: 1 encodes in this process, more in as many worker processes.
@@ -345,7 +345,7 @@ def encode(
 
 
 _worker: ShardEncoder
-"""Of this process, if it is a worker of `_in_processes`."""
+"""The encoder of this process, if it is a worker of `_in_processes`."""
 
 
 def _begin_worker(job: EncodingJob) -> None:
@@ -359,7 +359,7 @@ def _encode_shard(number: int) -> Done:
 
 def _in_processes(job: EncodingJob, missing: Sequence[int], workers: int) -> Iterator[Done]:
     """Encode shards in worker processes, in the order in which they finish."""
-    # A fork would copy the threads' locks of torch and ONNX Runtime.
+    # A fork would copy locks that threads of torch and ONNX Runtime hold.
     context = multiprocessing.get_context("spawn")
     count = min(workers, len(missing))
     with ProcessPoolExecutor(count, context, _begin_worker, (job,)) as pool:
@@ -384,7 +384,7 @@ def throughput(made: Sequence[Done]) -> float:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Encode. Returns the exit status: 0, or 2 when something is not usable."""
+    """Run the command; return 0, or 2 if corpus, model or options cannot be used."""
     parser = argparse.ArgumentParser(prog="erc encode", description=__doc__)
     parser.add_argument("corpus", help=f"{', '.join(corpora.BUILT_IN)}, or module:object")
     parser.add_argument("split", help="train, dev, test; corpora of acted speech have only: all")
@@ -400,11 +400,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="model package (folder, or name in models/), run, or Hugging Face model",
     )
     parser.add_argument(
-        "--option", action="append", default=[], metavar="NAME=VALUE", help="of the encoder"
+        "--option", action="append", default=[], metavar="NAME=VALUE", help="options of the encoder"
     )
     parser.add_argument("--out", type=Path, help="default runs/features/CORPUS-SPLIT-ENCODER")
     parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
-    parser.add_argument("--shard", type=int, default=SHARD, help="utterances in a shard, about")
+    parser.add_argument("--shard", type=int, default=SHARD, help="utterances per shard, at least")
     parser.add_argument("--workers", type=int, default=1, help="worker processes")
     chosen = parser.parse_args(argv)
     try:

@@ -1,13 +1,13 @@
-"""Features of a corpus on disk: encoded once, read by key at more than 1 GB/s.
+"""Store the features of a corpus on disk; they are read by key at more than 1 GB/s.
 
-    store.json     encoder, dimension, number of shards, how the encoder was named
+    store.json     encoder, dimension, number of shards, arguments of the encoder
     00000.npy      (n, dimension) float32
-    00000.json     the shard's keys in the order of its rows, size and sha256 of the .npy, what was
-                   encoded (a digest), and which utterances were excluded and why
+    00000.json     the shard's keys in the order of its rows, size and sha256 of the .npy, a digest
+                   of the input, and key -> reason for the excluded utterances
 
 A shard is complete once its .json exists; both files are written under another name and renamed,
-so a killed run leaves only complete shards. Nothing is pickled. An open store holds the keys in
-memory (about 150 bytes per utterance); the features stay in the page cache.
+so that all shards of an interrupted run are complete. Nothing is pickled. An open store has the
+keys in memory (about 150 bytes per utterance); the features are in the page cache.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ Features = NDArray[np.float32]
 
 
 class StoreError(ValueError):
-    """A feature store cannot be used; the message says what is wrong, where, and the way out."""
+    """A feature store cannot be used; the message states the fault, the file and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """What a shard's .json says. source: a digest of what was encoded, by what."""
+    """Content of a shard's .json. source: a digest of encoder and input."""
 
     keys: tuple[str, ...]
     left_out: Mapping[str, str]  # key -> reason
@@ -58,20 +58,20 @@ def create(
 ) -> None:
     """Create a store, or continue one of the same encoder.
 
-    Removes temporary files of a killed run and shards beyond the last one. Only one process may do
+    Removes temporary files of an interrupted run and surplus shards. Only one process may call
     this; any number may then write shards.
 
     Args:
-        made_by: how the encoder was named: encoder, model and options of `erc encode`.
+        made_by: encoder, model and options of `erc encode`.
 
     Raises:
-        StoreError: the folder has another encoder's features, or other files.
+        StoreError: the folder has features of another encoder, or other files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / INDEX).is_file():
         _same_encoder(folder, _index(folder), encoder, dimension)
     elif others := sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")):
-        raise StoreError(f"{folder} is no feature store, it holds {others[0]}: take another folder")
+        raise StoreError(f"{folder} is not a feature store, it has {others[0]}: use another folder")
     for temporary in folder.glob(".*-????????????????"):  # of `write_whole`
         temporary.unlink()
     for file in folder.glob("[0-9]*.json"):
@@ -99,8 +99,8 @@ def write_shard(
     """Write one shard: features (n, dimension) float32, a key for each row.
 
     Raises:
-        StoreError: the rows do not fit the keys or the store, a key comes twice, or a feature is
-            not finite.
+        StoreError: the rows do not match the keys or the store, a key occurs twice, or a feature
+            is not finite.
     """
     dimension = _index(folder)["dimension"]
     if features.shape != (len(keys), dimension) or features.dtype != np.float32:
@@ -110,9 +110,9 @@ def write_shard(
         )
     if len(set(keys)) < len(keys):
         [(key, _)] = Counter(keys).most_common(1)
-        raise StoreError(f"the key {key!r} comes twice in shard {number}")
+        raise StoreError(f"the key {key!r} occurs twice in shard {number}")
     if bad := np.flatnonzero(~np.isfinite(features).all(axis=1)).tolist():
-        raise StoreError(f"the features of {keys[bad[0]]!r} are not finite: leave it out")
+        raise StoreError(f"the features of {keys[bad[0]]!r} are not finite: exclude it")
     file, data = _npy(folder, number), io.BytesIO()
     np.save(data, features, allow_pickle=False)
     write_whole(file, data.getvalue())
@@ -127,7 +127,7 @@ def write_shard(
 
 
 def read_shard(folder: Path, number: int) -> Shard | None:
-    """What is known of a shard; None if it was not finished.
+    """Read a shard's .json; None if it does not exist.
 
     Raises:
         StoreError: its .json is damaged.
@@ -149,31 +149,31 @@ def read_shard(folder: Path, number: int) -> Shard | None:
 
 
 def damage(folder: Path, number: int, shard: Shard, thorough: bool = True) -> str:
-    """What is wrong with a shard's features, "" if nothing.
+    """Return the fault of a shard's features, "" if there is no fault.
 
     Args:
-        thorough: read them all and compare the hash; else only their size.
+        thorough: read the file and compare the hash; else compare its size only.
     """
     file = _npy(folder, number)
     if not file.is_file():
         return f"{file} is missing"
     if (size := file.stat().st_size) != shard.bytes:
-        return f"{file} has {size} bytes, must have {shard.bytes}: it was cut or changed"
+        return f"{file} has {size} bytes, must have {shard.bytes}: it was truncated or changed"
     if thorough and (digest := sha256_of(file)) != shard.sha256:
         return f"{file} has sha256 {digest[:12]}, must have {shard.sha256[:12]}: it was changed"
     return ""
 
 
 class FeatureStore:
-    """Features by the utterance's key. For reading; safe to open in several processes.
+    """Read features by the utterance's key; can be opened in several processes.
 
     Args:
-        folder: made by `erc encode`.
-        encoder: name of the encoder whose features are wanted; None takes whatever is there.
+        folder: written by `erc encode`.
+        encoder: required name of the encoder; None accepts any.
 
     Raises:
-        FileNotFoundError: no store there.
-        StoreError: another encoder's features, shards missing or cut, a key in two shards.
+        FileNotFoundError: the folder is not a store.
+        StoreError: features of another encoder, missing or truncated shards, a key in two shards.
     """
 
     def __init__(self, folder: Path, encoder: str | None = None) -> None:
@@ -203,21 +203,21 @@ class FeatureStore:
         self._versions = [_version(file.stat()) for file in files]
 
     def __len__(self) -> int:
-        """Utterances with features."""
+        """Return the number of utterances with features."""
         return len(self._row)
 
     def __contains__(self, key: str) -> bool:
         return key in self._row
 
     def keys(self) -> tuple[str, ...]:
-        """Their keys, in the order in which `shards` gives them."""
+        """The keys, in the order of `shards`."""
         return tuple(self._row)
 
     def __getitem__(self, key: str) -> Features:
-        """The features (dimension,) of one utterance.
+        """Return the features (dimension,) of one utterance.
 
         Raises:
-            KeyError: it has none; says why where that is known.
+            KeyError: it has no features; states the reason if known.
         """
         if key not in self._row:
             reason = self.left_out.get(key, "it is not in this corpus")
@@ -226,13 +226,13 @@ class FeatureStore:
         return features
 
     def take(self, keys: Sequence[str]) -> tuple[Features, NDArray[np.bool_]]:
-        """Features (n, dimension) in the order of `keys`, and which are there (n,); others are 0.
+        """Return features (n, dimension) in the order of `keys`, 0 where missing, and a mask (n,).
 
-        For a masked modality: an utterance that was excluded is no error here. What follows each
-        other in the store as in `keys`, such as a conversation, is read at once.
+        An excluded utterance is not an error here, but a missing modality. Rows that are adjacent
+        in the store and in `keys`, such as those of a conversation, are read at once.
 
         Raises:
-            StoreError: a file was cut or replaced since the store was opened.
+            StoreError: a file was truncated or replaced since the store was opened.
         """
         rows = np.fromiter((self._row.get(key, -1) for key in keys), np.int64, len(keys))
         features = np.zeros((len(keys), self.dimension), np.float32)
@@ -245,7 +245,7 @@ class FeatureStore:
         return features, rows >= 0
 
     def shards(self) -> Iterator[Features]:
-        """The features of each shard (n, dimension), read-only, one shard after the other."""
+        """Yield the features of each shard (n, dimension), read-only."""
         for number in range(len(self._starts) - 1):
             shape = self._shape(number)
             if shape[0] == 0:  # a memory map cannot be empty
@@ -255,14 +255,14 @@ class FeatureStore:
                 yield np.memmap(file, np.float32, "r", self._begin(number), shape)
 
     def verify(self) -> None:
-        """Read everything and compare the hashes.
+        """Read all shards and compare the hashes.
 
         Raises:
-            StoreError: a shard is not as it was written.
+            StoreError: a shard was changed.
         """
         for number in range(len(self._starts) - 1):
             shard = read_shard(self.folder, number)
-            reason = damage(self.folder, number, shard) if shard else f"shard {number} is gone"
+            reason = damage(self.folder, number, shard) if shard else f"shard {number} is missing"
             if reason:
                 raise StoreError(f"{reason}; {_AGAIN}")
 
@@ -277,8 +277,8 @@ class FeatureStore:
     def _read(self, number: int, first: int, into: Features) -> None:
         """Fill `into` (n, dimension) with the rows of a shard from `first` on.
 
-        By read, not by a memory map: mapping costs more than a conversation's features, and a file
-        that is cut meanwhile would end the process.
+        Uses read, not a memory map: mapping is slower for a conversation, and the process would
+        crash if another process truncated the file.
         """
         file = f"{self.folder}/{number:05d}.npy"
         at = self._begin(number) + first * self.dimension * into.itemsize
@@ -306,16 +306,16 @@ class FeatureStore:
 
 
 def _version(status: os.stat_result) -> tuple[int, int, int]:
-    """Another one after a file was replaced or written to."""
+    """Return a value that changes when a file is replaced or written to."""
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _header(file: Path, shape: tuple[int, int]) -> int:
-    """Where the numbers begin in an .npy that must hold float32 of this shape."""
+    """Return the offset of the data in an .npy, which must have float32 of this shape."""
     try:
         with file.open("rb") as stream:
             if np.lib.format.read_magic(stream) != (1, 0):
-                raise ValueError("of a version that is not written here")
+                raise ValueError("of an unsupported version")
             stored, by_column, kind = np.lib.format.read_array_header_1_0(stream)
             offset = stream.tell()
     except (ValueError, OSError) as error:
@@ -325,14 +325,14 @@ def _header(file: Path, shape: tuple[int, int]) -> int:
     return offset
 
 
-_AGAIN = "run the same `erc encode` again, it makes what is missing"
+_AGAIN = "run the same `erc encode` again, which encodes the missing shards"
 
 
 def _same_encoder(folder: Path, index: Mapping[str, Any], encoder: str, dimension: int) -> None:
     if index["encoder"] != encoder or index["dimension"] != dimension:
         raise StoreError(
             f"{folder} holds features of the encoder {index['encoder']!r} ({index['dimension']}"
-            f" numbers), not of {encoder!r} ({dimension}): take another folder"
+            f" numbers), not of {encoder!r} ({dimension}): use another folder"
         )
 
 
@@ -357,9 +357,9 @@ def _read_json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise StoreError(f"{file} is cut or no JSON: delete it and encode again") from error
+        raise StoreError(f"{file} is truncated or not JSON: delete it and encode again") from error
     if not isinstance(content, dict):
-        raise StoreError(f"{file} is no mapping: delete it and encode again")
+        raise StoreError(f"{file} is not a mapping: delete it and encode again")
     return content
 
 

@@ -1,7 +1,7 @@
-"""A bundle on MELD with clips of people whom it has not met: what the conditions are measured on.
+"""Evaluate a bundle on MELD with clips of held-out people, in the `conditions` and calibration.
 
-Everything goes through the bundle's own networks, as the recognizer feeds them: one input at a
-time, each sound as the first of its speaker, the last utterances of the conversation.
+All inputs are processed by the bundle's own networks as in the recognizer: one input at a time,
+each audio clip as the first of its speaker, with the last utterances of the dialogue as context.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ from erc_ros.training.quantization.task import Material, Task, owners_of
 
 MISMATCH = {"audio": 0.56, "visual": 0.69}
 COUPLING = 0.13
-"""What `simulation.match` found for edge-small 0.2.0's encoders: fixed, so that bundles compare."""
+"""Result of `simulation.match` for edge-small 0.2.0's encoders; fixed to compare bundles."""
 CLIPS, NOISES = 400, 40
 
 SETS = tuple(seen for seen in itertools.product((True, False), repeat=3) if any(seen))
-"""Of text, audio, visual: every set of modalities."""
+"""Every set of modalities (text, audio, visual)."""
 
 Floats = NDArray[np.float32]
 Predict = Callable[[Dialogues, Sequence[bool]], Floats]
@@ -55,10 +55,10 @@ Predict = Callable[[Dialogues, Sequence[bool]], Floats]
 
 @dataclass(frozen=True, eq=False)
 class BundleTrial:
-    """One split.
+    """The data of one split.
 
-    dialogues: MELD's text as the bundle reads it, audio and faces as drawn first. is_right: (N,),
-    where the text is read rightly. people: whom the clips of audio and faces are of, how many each.
+    dialogues: MELD's text as embedded by the bundle, audio and faces of the first draw. is_right:
+    (N,), where text alone is correct. people: number of people in the clips of audio and faces.
     """
 
     dialogues: Dialogues
@@ -70,17 +70,17 @@ class BundleTrial:
 
 
 def read_trial(bundle: Bundle, data: Path, split: str) -> BundleTrial:
-    """Embed a split of MELD, and the clips that stand for its audio and faces.
+    """Embed a split of MELD, and the clips that replace its audio and faces.
 
     Args:
         split: "dev" or "test".
 
     Raises:
-        FileNotFoundError: a corpus is missing; says which.
-        ValueError: a bundle without audio or faces: there is nothing to compare.
+        FileNotFoundError: a corpus is missing; names it.
+        ValueError: the bundle has no audio or no faces, so that there is nothing to compare.
     """
     if bundle.audio is None or bundle.visual is None:
-        raise ValueError(f"{bundle.folder} has no sound or no faces: nothing can make it worse")
+        raise ValueError(f"{bundle.folder} has no audio or face encoder to evaluate")
     conversations = tuple(corpora.read(corpora.DIALOGUES, data, split).conversations)
     clips = unseen_clips(bundle, data, split)
     faces, labels = unseen_faces(data, split)
@@ -145,7 +145,7 @@ def read_trial(bundle: Bundle, data: Path, split: str) -> BundleTrial:
 def read_text(
     bundle: Bundle, conversations: Sequence[Conversation]
 ) -> tuple[Floats, NDArray[np.int64]]:
-    """Logits (N, C) of all utterances from text alone; and which are the last ones (M,)."""
+    """Return logits (N, C) of all utterances from text alone, and rows of the last turns (M,)."""
     prompt = text_prompt(bundle.text)
     text, fusion = Network(bundle.text.file), Network(bundle.fusion.file)
     names = fusion_sizes(bundle)
@@ -177,7 +177,7 @@ def read_text(
 def calibrate(trial: BundleTrial) -> Calibration:
     """Fit a temperature for each set of modalities, and factors where they lower the error.
 
-    Without text half as many clips are mismatched (`simulation.BETWEEN`). The factors of words
+    Without text half as many clips are mismatched (`simulation.BETWEEN`). The factors of text
     alone are shrunk by the number of dialogues, the others by the number of people in the clips.
     """
     temperatures, factors = {}, {}
@@ -200,14 +200,14 @@ def calibrate(trial: BundleTrial) -> Calibration:
 
 
 def calibration_errors(trial: BundleTrial, calibration: Calibration) -> dict[str, float]:
-    """Expected calibration error of each set of modalities; without text as it is fitted."""
+    """Return the expected calibration error of each set of modalities, in the fitted condition."""
     return {modality_set(seen): _error(*_pooled(trial, seen), calibration, seen) for seen in SETS}
 
 
 def errors_without_text(
     trial: BundleTrial, calibration: Calibration
 ) -> dict[str, dict[float, float]]:
-    """The same for each share of MELD's mismatches: none, `BETWEEN`, all."""
+    """Return the same without text for each share of MELD's mismatches: 0, `BETWEEN`, 1."""
     return {
         modality_set(seen): {
             share: _error(*_pooled(trial, seen, share), calibration, seen)
@@ -225,7 +225,7 @@ def _error(
 
 
 def answered(trial: BundleTrial, seen: Sequence[bool]) -> tuple[Floats, NDArray[np.int64]]:
-    """Logits of all draws (DRAWS * N, C) with these modalities, and what would be right.
+    """Return logits of all draws (DRAWS * N, C) with these modalities, and the labels.
 
     Without text half as many clips are mismatched (`simulation.BETWEEN`).
     """
@@ -235,7 +235,7 @@ def answered(trial: BundleTrial, seen: Sequence[bool]) -> tuple[Floats, NDArray[
 def simulated_logits(
     trial: BundleTrial, seen: Sequence[bool], mismatches: float
 ) -> tuple[Floats, NDArray[np.int64]]:
-    """Logits of all draws (DRAWS * N, C) with these modalities, and the labels.
+    """Return logits of all draws (DRAWS * N, C) with these modalities, and the labels.
 
     Args:
         mismatches: share of the mismatched clips that degrade the modalities to MELD's accuracy; 1:
@@ -245,7 +245,7 @@ def simulated_logits(
 
 
 def answers(network: Run, data: Dialogues, context: int, modalities: Sequence[bool]) -> Floats:
-    """Logits (N, C) of the exported fusion for every utterance, as the recognizer gets them."""
+    """Return logits (N, C) of the exported fusion for every utterance, as in the recognizer."""
     logits = []
     rows = windows(data.first, context)
     for piece in np.array_split(rows, max(1, len(rows) // 256)):
@@ -258,7 +258,7 @@ def answers(network: Run, data: Dialogues, context: int, modalities: Sequence[bo
 def with_reliability(
     network: Run, bundle: Bundle, data: Dialogues, modalities: Sequence[bool]
 ) -> Floats:
-    """Log probabilities (N, C), as the recognizer gets them: one pipeline, its state kept."""
+    """Return log probabilities (N, C) as in the recognizer, with the reliability state."""
     config = bundle.reliability
     assert config is not None
     present = np.array(modalities)
@@ -280,7 +280,7 @@ def _readings(
     present: NDArray[np.bool_],
     has_modality_logits: bool,
 ) -> Iterator[Reading]:
-    """What `inference.evidence.read` gives for each window, many at a time."""
+    """Yield the result of `inference.evidence.read` for each window, computed in batches."""
     seen = (piece >= 0)[..., None] & present
     inputs = {name: value.numpy() for name, value in head_inputs(data, piece, seen).items()}
     prior = np.array(config.prior)
@@ -304,10 +304,10 @@ def _readings(
 
 
 def unseen_clips(bundle: Bundle, data: Path, split: str) -> list[Clip]:
-    """At most CLIPS of RAVDESS and EmoDB, of speakers that the bundle was not trained on.
+    """Return at most CLIPS of RAVDESS and EmoDB, of speakers held out from the bundle's training.
 
     Raises:
-        ValueError: the manifest does not say which these are (`training.held_out.audio`).
+        ValueError: the manifest does not name these speakers (`training.held_out.audio`).
     """
     corpus = acted_speech(data).clips
     source = str(bundle.folder / MANIFEST)
@@ -318,7 +318,7 @@ def unseen_clips(bundle: Bundle, data: Path, split: str) -> list[Clip]:
 
 
 def unseen_faces(data: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """At most three times CLIPS images of FER+ (valid for dev), and their labels."""
+    """Return at most three times CLIPS images of FER+ (valid for dev), and their labels."""
     pictures = corpora.images(corpora.FACES, data)
     faces = pictures.test if split == "test" else pictures.valid
     to_labels = corpora.find(corpora.FACES).to_labels
@@ -330,7 +330,7 @@ def unseen_faces(data: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.
 def noisy(
     sound: NDArray[np.int16], level: float, generator: np.random.Generator
 ) -> NDArray[np.int16]:
-    """With white noise `level` dB below it."""
+    """Add white noise at `level` dB signal-to-noise ratio."""
     samples = sound.astype(np.float64)
     noise = generator.standard_normal(len(samples))
     noise *= np.sqrt(np.square(samples).mean() / 10 ** (level / 10))
@@ -339,12 +339,12 @@ def noisy(
 
 
 def hiss(generator: np.random.Generator) -> NDArray[np.int16]:
-    """3 s of white noise, of any level."""
+    """Return 3 s of white noise of a random level."""
     return _int16(generator.standard_normal(48_000) * 10 ** generator.uniform(-3, -1))
 
 
 def speakers_of(conversations: Sequence[Conversation]) -> NDArray[np.int64]:
-    """(N,) of all utterances."""
+    """Return the speakers (N,) of all utterances."""
     return np.array([u.speaker for c in conversations for u in c.utterances], np.int64)
 
 
@@ -355,7 +355,7 @@ def _draws(
     name: str,
     share: float = 1.0,
 ) -> NDArray[np.int64]:
-    """(DRAWS, N) clips, this share of MELD's mismatches among them."""
+    """Draw clips (DRAWS, N) with this share of MELD's mismatches."""
     prior = np.bincount(truth, minlength=len(LABELS)) / len(truth)
     how = share * rates(MISMATCH[name], is_right, COUPLING)
     seeds = np.arange(DRAWS) * 100 + ("audio", "visual").index(name)

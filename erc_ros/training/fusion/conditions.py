@@ -1,7 +1,7 @@
 """Accuracy of a fusion while modalities are missing, uninformative or degraded.
 
 Text is real; audio and faces are clips of other corpora (`simulation`), of people held out from the
-encoders' training. A condition is the state of each modality; the clips are drawn several times.
+encoders' training. A condition is the state of each modality; clips are drawn several times.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from erc_ros.training.fusion.simulation import clip_of
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
 Predict = Callable[[Dialogues, Sequence[bool]], Floats]
-"""Dialogues and which of text, audio, visual are seen -> logits (N, C)."""
+"""(dialogues, mask of text, audio, visual) -> logits (N, C)."""
 
 MISSING, AS_IT_IS, ANY, ANOTHER, SAME = (
     "missing",
@@ -31,15 +31,15 @@ MISSING, AS_IT_IS, ANY, ANOTHER, SAME = (
     "always the same clip",
 )
 ALWAYS = tuple(f"always {label}" for label in LABELS)
-TOLERANCE = 0.5  # points of weighted F1 that a modality may cost
+TOLERANCE = 0.5  # maximum loss by a modality, points of weighted F1
 
 
 @dataclass(frozen=True, eq=False)
 class SimulatedModality:
-    """The clips that a modality is drawn from, n of them.
+    """The n clips from which a modality is drawn.
 
-    embeddings (n, E), labels (n,). chosen: (draws, N), the clip of each utterance as it is.
-    worse: the same clips in bad conditions ("0 dB"), (n, E) each. noise: (k, E), of no clip at all.
+    embeddings (n, E), labels (n,). chosen: (draws, N), the clip of each utterance when it works.
+    worse: the same clips in bad conditions ("0 dB"), (n, E) each. noise: (k, E), negatives.
     """
 
     embeddings: Floats
@@ -50,13 +50,13 @@ class SimulatedModality:
 
     @property
     def broken(self) -> tuple[str, ...]:
-        """Everything that may be wrong with it."""
+        """All faulty states of the modality."""
         return (*self.worse, *self.noise, ANY, ANOTHER, SAME, *ALWAYS)
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """The state of each modality. text: whether there is any."""
+    """The state of each modality. text: whether it is present."""
 
     audio: str
     visual: str
@@ -64,12 +64,12 @@ class Condition:
 
     @property
     def seen(self) -> tuple[bool, bool, bool]:
-        """Of text, audio, visual."""
+        """Mask of text, audio, visual."""
         return self.text, self.audio != MISSING, self.visual != MISSING
 
     @property
     def name(self) -> str:
-        """In words."""
+        """Description of the condition."""
         parts = ["text"] if self.text else []
         if self.audio == self.visual != MISSING:
             parts.append(f"audio and face {self.audio}")
@@ -81,9 +81,9 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Of a condition: weighted F1 (0..100), its spread over the draws, and what it is held against.
+    """Result of a condition: weighted F1 (0..100), its spread over the draws, its reference.
 
-    against: text alone; without text the best of the modalities that are there, alone.
+    against: reference: text alone; without text the best single modality.
     """
 
     condition: Condition
@@ -93,7 +93,7 @@ class Result:
 
     @property
     def difference(self) -> float:
-        """Points; below -TOLERANCE more modalities made it worse."""
+        """Gain in points; below -TOLERANCE the additional modalities reduce the accuracy."""
         return self.f1 - self.against
 
 
@@ -123,7 +123,7 @@ def measure_conditions(
     visual: SimulatedModality,
     seed: int = 1,
 ) -> list[Result]:
-    """Every condition, the mean over the draws of the clips."""
+    """Evaluate every condition; return means over the draws of the clips."""
     scores_of: dict[Condition, tuple[float, float]] = {}
     for condition in conditions(audio, visual):
         scores = []
@@ -152,7 +152,7 @@ def measure_conditions(
 def embedded(
     how: str, modality: SimulatedModality, data: Dialogues, draw: int, rng: np.random.Generator
 ) -> Floats:
-    """The modality's embedding of each utterance in a condition, (N, E)."""
+    """Return the modality's embedding (N, E) of each utterance in a condition."""
     count = len(data.labels)
     chosen: NDArray[np.int64] = modality.chosen[draw]
     if how in modality.worse:
@@ -176,7 +176,7 @@ def embedded(
 
 
 def of_another(labels: Labels, first: Labels, rng: np.random.Generator) -> Labels:
-    """For each utterance the emotion of another one of its dialogue, by chance its own.
+    """Return for each utterance the label of a random utterance of its dialogue.
 
     first: (N,), the row with which each dialogue begins.
     """
@@ -188,12 +188,12 @@ def of_another(labels: Labels, first: Labels, rng: np.random.Generator) -> Label
 
 
 def worst(results: Sequence[Result]) -> Result:
-    """Where more modalities cost most."""
+    """Return the result with the largest loss by additional modalities."""
     return min(results, key=lambda result: result.difference)
 
 
 def as_they_are(results: Sequence[Result]) -> float:
-    """The mean over text, text + audio, text + face and all three."""
+    """Return the mean over text, text + audio, text + face and all three."""
     states = {MISSING, AS_IT_IS}
     good = [
         r.f1
@@ -204,7 +204,7 @@ def as_they_are(results: Sequence[Result]) -> float:
 
 
 def table(results: Sequence[Result]) -> list[str]:
-    """As Markdown."""
+    """Return the results as Markdown."""
     rows = []
     for r in results:
         mark = "" if r.difference >= -TOLERANCE else " **worse**"

@@ -1,4 +1,4 @@
-"""Does a fusion model keep to the contract of `training.heads.base.FusionModel`?
+"""Check that a fusion model satisfies the contract of `training.heads.base.FusionModel`.
 
 Each clause is a function that runs a model with new weights on small random conversations and
 raises `ContractError`. A training checks models of other packages before it begins;
@@ -21,28 +21,28 @@ from erc_ros.training.onnx import export_fusion
 
 EMBEDDINGS, LABELS = (12, 8, 6), 4
 CONVERSATIONS, UTTERANCES = 2, 6
-TOLERANCE = 1e-4  # of float32 results that a different order of sums may change
+TOLERANCE = 1e-4  # for float32 results with another order of summation
 
 Make = Callable[..., FusionModel]
 Batch = dict[str, Tensor]
 
 
 class ContractError(ValueError):
-    """A fusion model that does not keep to its contract; says which clause and where to read it."""
+    """A fusion model violates its contract; the message names the clause."""
 
 
 def check_head(name: str, options: Mapping[str, Any]) -> None:
     """Check a model of another package: every clause, with new weights.
 
-    Models of this package are checked by its tests only. The random state stays as it is.
+    Models of this package are checked by its tests only. The random state is not changed.
 
     Args:
-        name: of the model, see `registry.head_class`.
-        options: of its configuration.
+        name: the model, see `registry.head_class`.
+        options: values of its configuration.
 
     Raises:
         ContractError: a clause is violated, or the model raises an error.
-        ValueError: there is no such model, or it refuses the options.
+        ValueError: there is no such model, or its configuration refuses the options.
     """
     if name in HEADS:
         return
@@ -52,14 +52,14 @@ def check_head(name: str, options: Mapping[str, Any]) -> None:
 
 
 def check_clause(clause: Callable[[Make], None], name: str, options: Mapping[str, Any]) -> None:
-    """Check one of CLAUSES; as `check_head`, and it sets the random state."""
+    """Check one of CLAUSES as in `check_head`; sets the random state."""
 
     def make(**values: Any) -> FusionModel:
         sizes = {"embeddings": EMBEDDINGS, "labels": LABELS}
         return make_head(name, {**options, **sizes, **values}, f"options of {name}").eval()
 
     torch.manual_seed(0)
-    make()  # refuses wrong options
+    make()  # raises ValueError for wrong options
     try:
         clause(make)
     except ContractError:
@@ -72,7 +72,7 @@ def check_clause(clause: Callable[[Make], None], name: str, options: Mapping[str
 
 
 def conversations(u: int = UTTERANCES, b: int = CONVERSATIONS, seed: int = 1) -> Batch:
-    """Random inputs of a model with EMBEDDINGS: (b, u) utterances with every modality."""
+    """Return random inputs of a model with EMBEDDINGS: (b, u) utterances with all modalities."""
     rng = torch.Generator().manual_seed(seed)
     batch = {
         name: torch.randn(b, u, size, generator=rng)
@@ -99,7 +99,7 @@ def _same(first: Tensor, second: Tensor, clause: str) -> None:
 
 
 def shapes(make: Make) -> None:
-    """`Details` has the shapes and weights that it promises."""
+    """`Details` has the documented shapes and weights."""
     for u in (1, UTTERANCES):
         batch = conversations(u)
         batch["modalities"][0, 0, 1] = False
@@ -121,7 +121,7 @@ def shapes(make: Make) -> None:
 
 
 def finite(make: Make) -> None:
-    """Results are finite and the weights 0 where no modality is seen."""
+    """Results are finite, and weights are 0 without any modality."""
     batch = conversations()
     batch["modalities"][:] = False
     details = _run(make(), batch)
@@ -158,12 +158,12 @@ def other_conversations(make: Make) -> None:
 
 
 def missing_modality(make: Make) -> None:
-    """What is not seen changes no result."""
+    """Values of a missing modality do not change the results."""
     model, batch = make(), conversations()
     batch["modalities"][:, 2] = torch.tensor([True, False, True])
     before = _run(model, batch).logits
     batch["audio"][:, 2] = 9.0
-    _same(_run(model, batch).logits, before, "a modality that is not seen changes the logits")
+    _same(_run(model, batch).logits, before, "a missing modality changes the logits")
 
 
 def future(make: Make) -> None:
@@ -175,11 +175,13 @@ def future(make: Make) -> None:
     changed = _run(model, after).logits
     _same(changed[:, :3], before[:, :3], "causal is true, and a later utterance changes the logits")
     if not model.READS_CONTEXT:
-        _same(changed[:, 4:], before[:, 4:], "READS_CONTEXT is False, and another utterance counts")
+        _same(
+            changed[:, 4:], before[:, 4:], "context changes the logits, but READS_CONTEXT is False"
+        )
 
 
 def deterministic(make: Make) -> None:
-    """In eval mode the same inputs give the same results."""
+    """In eval mode equal inputs give equal results."""
     model, batch = make(), conversations()
     if not torch.equal(_run(model, batch).logits, _run(model, batch).logits):
         raise ContractError("in eval mode the same inputs give different logits")
@@ -198,11 +200,11 @@ def learns(make: Make) -> None:
 
 
 def onnx(make: Make) -> None:
-    """The ONNX file gives the same as torch for conversations of other lengths."""
+    """The ONNX file and torch give equal results for conversations of other lengths."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             export_fusion(make(causal=True), Path(folder) / "fusion.onnx")
-        except Exception as error:  # the exporter raises many kinds
+        except Exception as error:  # the exporter raises many types
             raise ContractError(
                 f"the model cannot be exported to ONNX ({type(error).__name__}: "
                 f"{str(error).splitlines()[0] if str(error) else 'no reason given'})"

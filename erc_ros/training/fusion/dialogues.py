@@ -1,6 +1,6 @@
-"""Conversations as embeddings, and how a fusion head reads them: batches, windows, predictions.
+"""Conversations as embeddings; batches, windows and predictions of fusion models.
 
-Rows are numbers of utterances in a split, -1 = padding.
+Rows are indices of utterances in a split, -1: padding.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ EVERYTHING = (True, True, True)
 class Dialogues:
     """One split, N utterances in their order.
 
-    text, audio, visual (N, d_m) float32; labels (N,) int64, -100 if not labelled; speakers
-    (N,) int64; first (N,) int64: the row with which the utterance's dialogue begins; present (N, 3)
-    bool: which embeddings there are, None: all.
+    text, audio, visual (N, d_m) float32; labels (N,) int64, -100 if not labeled; speakers
+    (N,) int64; first (N,) int64: the first row of the utterance's dialogue; present (N, 3)
+    bool: mask of the embeddings, None: all.
     """
 
     text: NDArray[np.float32]
@@ -39,16 +39,16 @@ class Dialogues:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Of the text, audio and visual embeddings."""
+        """Sizes of the text, audio and visual embeddings."""
         return tuple(getattr(self, name).shape[1] for name in MODALITIES)
 
     def labels_of(self, rows: NDArray[np.int64]) -> Tensor:
-        """(B, U) long, -100 where there is none."""
+        """Return labels (B, U) long, -100 without a label."""
         return torch.from_numpy(np.where(rows >= 0, self.labels[rows], -100))
 
 
 def windows(first: NDArray[np.int64], context: int) -> NDArray[np.int64]:
-    """Every utterance's window (N, context) of row numbers, itself last, -1 = before the first."""
+    """Return every utterance's window (N, context) of rows, itself last, -1 before the dialogue."""
     rows = np.arange(len(first))[:, None] - np.arange(context)[::-1]
     return np.where(rows >= first[:, None], rows, -1)
 
@@ -61,9 +61,9 @@ def head_inputs(
     heard: NDArray[np.int64] | None = None,
     shown: NDArray[np.int64] | None = None,
 ) -> dict[str, Tensor]:
-    """What the fusion takes for rows (B, U), -1 = padding; modalities (B, U, 3).
+    """Return the fusion's inputs for rows (B, U), -1: padding; modalities (B, U, 3).
 
-    said, heard, shown: rows whose text, audio and faces there are instead of their own
+    said, heard, shown: rows from which text, audio and faces are taken instead
     (`replace_modalities`).
     """
     if data.present is not None:
@@ -80,7 +80,7 @@ def head_inputs(
 
 
 def conversations(data: Dialogues) -> list[NDArray[np.int64]]:
-    """The rows of each conversation."""
+    """Return the rows of each conversation."""
     return np.split(np.arange(len(data.first)), np.unique(data.first)[1:])
 
 
@@ -95,7 +95,7 @@ def shuffled(data: Dialogues, size: int, rng: random.Random) -> list[NDArray[np.
 
 
 def shuffled_utterances(data: Dialogues, size: int, rng: random.Random) -> list[NDArray[np.int64]]:
-    """An epoch's batches (B, 1) of labeled utterances, each as a conversation of its own."""
+    """Return an epoch's batches (B, 1) of labeled utterances, each a separate conversation."""
     rows = np.flatnonzero(data.labels >= 0).tolist()
     rng.shuffle(rows)
     starts = range(0, len(rows), size)
@@ -103,7 +103,7 @@ def shuffled_utterances(data: Dialogues, size: int, rng: random.Random) -> list[
 
 
 def padded(rows: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """(B, U) row numbers, -1 behind the shorter ones."""
+    """Pad rows to (B, U) with -1 at the end."""
     result = np.full((len(rows), max(map(len, rows))), -1, np.int64)
     for number, row in enumerate(rows):
         result[number, : len(row)] = row
@@ -114,7 +114,7 @@ def padded(rows: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
 def predict_windows(
     model: nn.Module, data: Dialogues, context: int, modalities: Sequence[bool] = EVERYTHING
 ) -> NDArray[np.float32]:
-    """Logits (N, C) as the recognizer would get them, from these modalities only."""
+    """Return logits (N, C) as in the recognizer, from these modalities only."""
     model.eval()
     answers = []
     for rows in np.array_split(windows(data.first, context), max(1, len(data.first) // 512)):
@@ -126,17 +126,17 @@ def predict_windows(
 def predict_conversations(
     model: nn.Module, data: Dialogues, modalities: Sequence[bool] = EVERYTHING
 ) -> NDArray[np.float32]:
-    """Logits (N, C), every conversation as a whole; a causal head does not look ahead in it."""
+    """Return logits (N, C) of whole conversations; a causal model ignores later utterances."""
     model.eval()
     rows = padded(conversations(data))
     result = _logits(model, data, rows, modalities)
-    return result[rows >= 0]  # conversations follow one another
+    return result[rows >= 0]  # conversations are in order
 
 
 def _logits(
     model: nn.Module, data: Dialogues, rows: NDArray[np.int64], modalities: Sequence[bool]
 ) -> NDArray[np.float32]:
-    """(B, U, C)."""
+    """Return logits (B, U, C)."""
     seen = (rows >= 0)[..., None] & np.array(modalities)
     inputs = head_inputs(data, rows, seen)
     device = device_of(model)

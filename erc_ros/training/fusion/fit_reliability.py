@@ -1,9 +1,9 @@
 """Fit the constants of a bundle's section `reliability` to the mixture of situations, on dev.
 
-By the likelihood of the labels under `situations.WEIGHTS`, with one temperature for all, less a
-penalty where a broken modality costs more than `TOLERANCE` points of weighted F1 (state kept) or a
-broken pair in a cold start costs more than `COLD`. A local random search from the constants that
-the bundle has, with a fixed seed: the same inputs give the same constants.
+Maximizes the likelihood of the labels under `situations.WEIGHTS`, with one temperature for all,
+minus a penalty if a broken modality costs more than `TOLERANCE` points of weighted F1 (with a
+learned state) or a broken pair in a cold start more than `COLD`. The method is a local random
+search from the constants of the bundle with a fixed seed, so that the result is reproducible.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from erc_ros.training.fusion.situations import PLAIN, SHARES, WEIGHTS, Clips, Ma
 Floats = NDArray[np.float64]
 
 COLD = 1.0
-MARGIN = 0.1  # of the constraints: dev is not test
-PENALTY = 0.03  # nats for a point of weighted F1
-EVERY = 4  # utterances before a plain sentence
+MARGIN = 0.1  # safety margin of the constraints, which are evaluated on dev
+PENALTY = 0.03  # nats per point of weighted F1
+EVERY = 4  # utterances between plain sentences
 SEEDS = (0, 1, 2)
 START = ReliabilityConfig(
     prior=(1 / 7,) * 7,
@@ -66,14 +66,14 @@ SHARED = ("initial", "mismatch")
 
 
 def read_material(bundle: Bundle, trial: BundleTrial, data: Path, split: str) -> Material:
-    """What the bundle's own networks report of a split.
+    """Return the outputs of the bundle's networks for a split.
 
     Raises:
         ValueError: the fusion has no output `modality_logits`.
     """
     if MODALITY_LOGITS not in signature(bundle.fusion.file).outputs:
         raise ValueError(
-            f"{bundle.fusion.file.name} does not say what each modality indicates alone (output"
+            f"{bundle.fusion.file.name} has no logits of single modalities (output"
             f" {MODALITY_LOGITS}): only a late fusion can be fitted"
         )
     network = Network(bundle.fusion.file)
@@ -117,7 +117,7 @@ def read_material(bundle: Bundle, trial: BundleTrial, data: Path, split: str) ->
 def _with_plain_words(
     bundle: Bundle, data: Path, split: str
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """MELD's conversations with a plain sentence after every fourth utterance, by the same one."""
+    """Add a plain sentence of the same speaker after every fourth utterance of MELD."""
     prompt, network = text_prompt(bundle.text), Network(bundle.text.file)
     rng = np.random.default_rng(5)
     rows, is_plain, number = [], [], 0
@@ -141,7 +141,7 @@ def fit(
     seeds: Sequence[int] = SEEDS,
     say: Callable[[str], None] = print,
 ) -> ReliabilityConfig:
-    """The best constants of `steps` that are tried; `config` is the first."""
+    """Return the best constants of `steps` trials, starting with `config`."""
     made = [
         stream
         for number, seed in enumerate(seeds)
@@ -160,7 +160,7 @@ def fit(
 
 
 def objective(config: ReliabilityConfig, made: Sequence[Stream]) -> float:
-    """Mean log likelihood (nats) of the mixture, less the penalties."""
+    """Return the mean log likelihood (nats) of the mixture minus the penalties."""
     predicted = situations.replayed(config, made)
     logits = [np.log(np.maximum(p, 1e-9)) for p in predicted]
     weights = _weights(made)
@@ -184,7 +184,7 @@ def objective(config: ReliabilityConfig, made: Sequence[Stream]) -> float:
 
 
 def _weights(made: Sequence[Stream]) -> list[float]:
-    """Of each stream in the mixture; the sum is 1 if every situation is there."""
+    """Return the weight of each stream; the sum is 1 if no situation is missing."""
     shares = []
     for stream in made:
         place = stream.name.split(", ")[-1]
@@ -200,7 +200,7 @@ def _weights(made: Sequence[Stream]) -> list[float]:
 
 
 def _changed(config: ReliabilityConfig, rng: np.random.Generator) -> ReliabilityConfig:
-    """One to three constants drawn near those of `config`."""
+    """Change one to three random constants of `config`."""
     while True:
         names = rng.choice([*LOGS, *LINEAR, *DECAYS, *SHARED, "pair"], rng.integers(1, 4), False)
         try:
@@ -208,11 +208,11 @@ def _changed(config: ReliabilityConfig, rng: np.random.Generator) -> Reliability
                 config, **{name: _near(name, getattr(config, name), rng) for name in names}
             )
         except ValueError:
-            continue  # outside the range of a constant
+            continue  # outside of the range of a constant
 
 
 def _near(name: str, old: Any, rng: np.random.Generator) -> Any:
-    """A value near `old`; of a pair of modalities or constants, one of them is another one."""
+    """Return a random value near `old`; for a pair, one of its values is changed."""
     if name in LOGS:
         return round(float(old * np.exp(0.25 * rng.normal())), 5)
     if name in LINEAR:
@@ -230,7 +230,7 @@ def _near(name: str, old: Any, rng: np.random.Generator) -> Any:
 
 
 def start_of(bundle: Bundle, material: Material) -> ReliabilityConfig:
-    """The constants that the bundle has, else START with the shares of the words' labels."""
+    """Return the bundle's constants, or START with the label frequencies of text alone."""
     if bundle.reliability is not None:
         return bundle.reliability
     counts = np.bincount(material.labels, minlength=len(bundle.labels)) + 1.0

@@ -1,15 +1,15 @@
 """Fit the calibrated late fusion (`heads.late_fusion`).
 
 Every modality has a linear classifier on its embeddings, by logistic regression. That of the text
-learns from MELD: the encoder's own classifier knows more of conversations, but takes plain
-sentences for fear (docs/results/what_did_not_help.md). MELD has few plain sentences, so corpora of
-them can be added (`simulated.more_text`). The classifiers of audio and faces learn from the clips
-themselves, not from those that are drawn for MELD, and people held out from the encoders' training
-give the temperature.
+is trained on MELD: the encoder's own classifier is more accurate in conversations, but classifies
+plain sentences as fear (docs/results/what_did_not_help.md). MELD has few plain sentences, so that
+other corpora can be added (`simulated.more_text`). The classifiers of audio and faces are trained
+on the clips themselves, not on those that are drawn for MELD; clips of people held out from the
+encoders' training determine the temperature.
 
-How often audio and faces are assumed to be uninformative is fitted on dev: together with text so
-often that uninformative input costs at most TOLERANCE points, without text by likelihood where half
-as many clips are mismatched as on MELD (`simulation.BETWEEN`).
+The probability that audio or face is uninformative is fitted on dev: together with text, the
+smallest one with which uninformative input costs at most TOLERANCE points; without text, by
+likelihood with half as many mismatched clips as on MELD (`simulation.BETWEEN`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from erc_ros.training.heads.late_fusion import LateFusion, doubted
 
 Floats = NDArray[np.float32]
 STRENGTHS = (0.001, 0.003, 0.01, 0.03)
-"""Of the regularisation (sklearn's C): 1,000 to 30 times weaker than the data."""
+"""Inverse regularization strengths that are tried (C in scikit-learn)."""
 BROKEN = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 BROKEN_ALONE = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8)
@@ -51,18 +51,18 @@ class Linear:
     bias: Floats
 
     def __call__(self, embeddings: Floats) -> Floats:
-        """(N, E) -> logits (N, C)."""
+        """Return logits (N, C) of embeddings (N, E)."""
         logits: Floats = embeddings @ self.weight.T + self.bias
         return logits
 
 
 @dataclass(frozen=True, eq=False)
 class ModalityClips:
-    """Clips of a modality: those that the encoder learned from, and those of held-out people.
+    """Clips of a modality: training clips of the encoder, and clips of held-out people.
 
-    between: embeddings (draws * N, E) of the clips that stand for dev's N utterances where there is
-    no text, one draw after the other. negatives: (K, E), of non-face images or non-speech audio,
-    if the encoder left any.
+    between: embeddings (draws * N, E) of the clips for dev's N utterances without text, one draw
+    after the other. negatives: (K, E), of non-face images or non-speech audio, if the encoder's
+    training stored them.
     """
 
     train: Embedded
@@ -80,7 +80,7 @@ def fit_classifier(
 ) -> Linear:
     """Fit with each regularization strength; return the one with the smallest calibrated dev loss.
 
-    negatives: embeddings (K, E) for which the result should be the class prior.
+    negatives: embeddings (K, E) with the class prior as target.
     """
     best: tuple[float, Linear] | None = None
     weights = np.ones(len(labels))
@@ -93,7 +93,7 @@ def fit_classifier(
     for strength in STRENGTHS:
         model = LogisticRegression(C=strength, max_iter=200, tol=1e-3)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # settled long before
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the iteration limit is sufficient
             model.fit(scaler.transform(train), labels, sample_weight=weights)
         weight = model.coef_ / scaler.scale_
         bias = model.intercept_ - weight @ scaler.mean_
@@ -121,14 +121,14 @@ def fit_late_fusion(
     say: Callable[[str], None] = print,
     more_text: tuple[Floats, NDArray[np.int64]] | None = None,
 ) -> None:
-    """Set the classifiers, the prior and the doubts of `model`.
+    """Set the classifiers, the prior and the failure probabilities of `model`.
 
     Args:
-        train, dev: the text's embeddings and the labels count.
-        modalities: of audio and visual.
-        measure: the conditions on dev (`conditions.measure_conditions`).
-        more_text: embeddings (N, E) and labels (N,) of other words that the text's classifier
-            learns from in addition to those of `train`.
+        train, dev: only text embeddings and labels are used.
+        modalities: clips of audio and visual.
+        measure: evaluates the conditions on dev (`conditions.measure_conditions`).
+        more_text: embeddings (N, E) and labels (N,) for the training of the text classifier in
+            addition to `train`.
 
     Raises:
         ValueError: the train split, or the clips of a modality, lack a label.
@@ -146,22 +146,22 @@ def fit_late_fusion(
         fitted = fit_classifier(
             seen.embeddings, seen.labels, unseen.embeddings, unseen.labels, clips.negatives
         )
-        bias = fitted.bias - shares + prior  # as sure of rare labels as of those that come often
+        bias = fitted.bias - shares + prior  # from the clips' prior to the dialogues'
         _set(model, m, Linear(fitted.weight, bias.astype(np.float32)))
     _fit_alone(model, dev.labels, modalities)
     _fit_with_text(model, measure, say)
 
 
 def log_shares(labels: NDArray[np.int64], classes: int, of: str) -> NDArray[np.float64]:
-    """The log of how often each label comes, (C,).
+    """Return the log frequency (C,) of each label.
 
     Raises:
-        ValueError: a label never comes.
+        ValueError: a label does not occur.
     """
     counts = np.bincount(labels, minlength=classes)
     if not counts.all():
         missing = np.flatnonzero(counts == 0).tolist()
-        raise ValueError(f"labels {missing} never come among {of}")
+        raise ValueError(f"labels {missing} do not occur in {of}")
     shares: NDArray[np.float64] = np.log(counts / counts.sum())
     return shares
 
@@ -176,11 +176,11 @@ def _set(model: LateFusion, modality: int, fitted: Linear) -> None:
 def _fit_alone(
     model: LateFusion, labels: NDArray[np.int64], modalities: Mapping[str, ModalityClips]
 ) -> None:
-    """Weight of the prior without text, and how often each modality is uninformative then.
+    """Fit the weight of the prior and the failure probabilities without text.
 
-    The probability of uninformative input by the likelihood of the labels (N,) given the clips that
-    are drawn for them. The weight of the prior is the smallest with which a single modality is
-    within a point of its best weighted F1: the full prior would hide rare emotions.
+    The failure probabilities maximize the likelihood of the labels (N,) given the drawn clips. The
+    weight of the prior is the smallest one with which a single modality is within a point of its
+    best weighted F1: the full prior would suppress rare emotions.
     """
     evidence = {
         m: torch.log_softmax(
@@ -222,9 +222,9 @@ def _fit_alone(
 def _fit_with_text(
     model: LateFusion, measure: Callable[[nn.Module], Sequence[Result]], say: Callable[[str], None]
 ) -> None:
-    """Smallest probabilities of uninformative input that keep the loss within TOLERANCE.
+    """Fit the smallest failure probabilities that keep the loss within TOLERANCE.
 
-    First for each modality, then for both: together they may have to be a little larger.
+    First for each modality, then for both together, which may need slightly larger values.
     """
 
     def doubt(audio: float, visual: float) -> Sequence[Result]:

@@ -1,11 +1,11 @@
-"""How each paper trains its fusion: the loss of a batch, with the teacher that it needs.
+"""Training objectives of the papers' fusion models: the loss of a batch, with its teacher.
 
 | objective | paper | teacher |
 |---|---|---|
-| `cross_entropy` | Concat, and every head without its paper's training | - |
+| `cross_entropy` | Concat, and every model without its paper's objective | - |
 | `magtkd` | MAGTKD, second stage, eq. 25 | the text branch |
-| `summer` | SUMMER, interactive distillation, eq. 10 | the same head, frozen, of text alone |
-| `lpgnet` | LPGNet, self-distillation, eq. 22 | the fused answer |
+| `summer` | SUMMER, interactive distillation, eq. 10 | the same model on text alone, frozen |
+| `lpgnet` | LPGNet, self-distillation, eq. 22 | the fused prediction |
 | `ddvlm` | DDVLM, sections 3.4 and 3.5 | moving average of the model, and the text branch |
 """
 
@@ -27,7 +27,7 @@ from erc_ros.training.heads.base import TEXT, Details, FusionModel
 
 @dataclass(frozen=True, slots=True)
 class CrossEntropyObjective:
-    """Labels alone."""
+    """Cross-entropy with the labels."""
 
     TEACHER: ClassVar[bool] = False
     """Whether a trained teacher is needed."""
@@ -41,18 +41,18 @@ class MagtkdObjective:
     alpha: float = 0.01
     beta: float = 0.09
     normalized: bool = True
-    """Similarities are cosines; False: dot products, as eq. 10-12 are printed."""
+    """Similarities are cosines; False: dot products, as printed in eq. 10-12."""
 
 
 @dataclass(frozen=True, slots=True)
 class SummerObjective:
-    """SUMMER's k1, k2, k3: of the distillation, the cross-entropy and the label smoothing."""
+    """SUMMER's weights k1, k2, k3: distillation, cross-entropy and label smoothing."""
 
     TEACHER: ClassVar[bool] = True
     weights: tuple[float, float, float] = (0.4, 0.3, 0.3)
     align: str = "student"
-    """Whose classifier eq. 8 reads the student by: its own (`student`), or, on its intermediate
-    features as in eq. 7, the teacher's (`teacher`). The paper's text allows both."""
+    """The classifier of the student's loss in eq. 8: its own (`student`), or the teacher's, applied
+    to its intermediate features as in eq. 7 (`teacher`). The paper's text permits both."""
 
     def __post_init__(self) -> None:
         if self.align not in ("student", "teacher"):
@@ -73,10 +73,10 @@ class DdvlmObjective:
 
     TEACHER: ClassVar[bool] = False
     hard: float = 0.7
-    """1: no self-distillation."""
+    """Share of the cross-entropy; 1: no self-distillation."""
     decay: float = 0.99
     cross_modal: tuple[float, float] = (1.0, 1.0)
-    """Of the response and the feature loss; both 0: no cross-modal distillation."""
+    """Weights of the response and the feature loss; both 0: no cross-modal distillation."""
 
 
 ObjectiveConfig = (
@@ -92,22 +92,22 @@ OBJECTIVES: dict[str, type[ObjectiveConfig]] = {
 
 
 def objective_of(head: str) -> str:
-    """The name of the objective that a head's paper trains it with."""
+    """Return the name of the objective of a model's paper."""
     return head if head in OBJECTIVES else "cross_entropy"
 
 
 class Objective:
-    """The loss of one training; it keeps the teacher. `after_step` is a hook of `trainer.fit`."""
+    """The loss of one training, with its teacher. `after_step` is a hook of `trainer.fit`."""
 
     def __init__(
         self, config: ObjectiveConfig, student: FusionModel, teacher: FusionModel | None = None
     ) -> None:
-        """Make one.
+        """Create an objective.
 
         Args:
-            config: which one, and its weights.
-            student: what will be trained.
-            teacher: for SUMMER's: the same head, trained on text alone.
+            config: its type and weights.
+            student: the model to train.
+            teacher: for SUMMER: the same model, trained on text alone.
 
         Raises:
             ValueError: a teacher is missing, or of another width.
@@ -135,27 +135,27 @@ class Objective:
             self._ema.update(student)
 
     def state_dict(self) -> dict[str, Any]:
-        """What an interrupted training needs to go on."""
+        """Return the state for a checkpoint."""
         average = {} if self._ema is None else self._ema.model.state_dict()
         return {"epochs": self.epochs, "average": average}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a `state_dict`."""
+        """Restore the state of a checkpoint."""
         self.epochs = float(state["epochs"])
         if self._ema is not None:
             self._ema.model.load_state_dict(state["average"])
 
     def __call__(self, student: FusionModel, batch: Mapping[str, Tensor], labels: Tensor) -> Tensor:
-        """The loss of a batch, a scalar.
+        """Return the loss of a batch, a scalar.
 
-        batch: the inputs of a head. labels (B, U), -100 where there is none.
+        batch: the inputs of the model. labels (B, U), -100 without a label.
 
         Raises:
             ValueError: no utterance of the batch has a label.
         """
         known = labels >= 0  # (B, U)
         if not known.any():
-            raise ValueError("no utterance of the batch has a label; leave such batches out")
+            raise ValueError("no utterance of the batch has a label; skip such batches")
         details, seen = student.details(**batch), batch["modalities"]
         config = self.config
         if isinstance(config, MagtkdObjective):
@@ -168,7 +168,7 @@ class Objective:
             return self._interactive(details, batch, labels, config)
         if isinstance(config, DdvlmObjective):
             teacher = None
-            if self._ema is not None and self.epochs >= 1:  # the first epoch: labels alone
+            if self._ema is not None and self.epochs >= 1:  # in the first epoch: labels only
                 with torch.no_grad():
                     average: Any = self._ema.model.to(labels.device)
                     teacher = average.details(**batch)
@@ -180,11 +180,11 @@ class Objective:
     def _interactive(
         self, student: Details, batch: Mapping[str, Tensor], labels: Tensor, config: SummerObjective
     ) -> Tensor:
-        """SUMMER: every branch that is seen goes through the teacher's classifier.
+        """Compute SUMMER's loss: the teacher's classifier is applied to every available branch.
 
-        Where the text is missing, the teacher knows nothing and teaches nothing.
+        Utterances without text, the teacher's input, are excluded from the distillation.
         """
-        assert self._teacher is not None  # or this could not have been made
+        assert self._teacher is not None  # checked in __init__
         frozen: Any = self._teacher.to(labels.device)
         only_text = batch["modalities"] & (
             torch.arange(3, device=labels.device) == TEXT

@@ -1,4 +1,4 @@
-"""MELD's dialogues as the text encoder sees them, with simulated audio and faces."""
+"""MELD's dialogues as text embeddings, with simulated audio and faces."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class EncoderFolders:
 def read_dialogues(
     folders: EncoderFolders, weakness: Weakness
 ) -> tuple[dict[str, Dialogues], dict[str, Matched]]:
-    """MELD as the text encoder sees it, with simulated audio and visual; and how they were made.
+    """Return MELD with text embeddings and simulated audio and visual, and their simulation.
 
     Raises:
-        FileNotFoundError: an encoder is not trained yet; says which.
+        FileNotFoundError: an encoder is not trained yet; names it.
     """
     text = load_file(_trained(Path(folders.text), "text"))
     audio = _trained(Path(folders.audio), "audio")
@@ -71,10 +71,10 @@ def read_dialogues(
 def more_text(
     folder: Path, corpora: Sequence[str], data: Path
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Words of other corpora as the text encoder sees them: embeddings (N, E) and labels (N,).
+    """Return text embeddings (N, E) and labels (N,) of other corpora.
 
-    The train splits of `corpora`. Single sentences are added a second time, repeated
-    two to six times: a plain sentence stays plain when it is repeated.
+    Uses the train splits of `corpora`. Single sentences are added a second time, repeated two to
+    six times, as repetition does not change the label of a plain sentence.
 
     Raises:
         FileNotFoundError: the encoder is not trained yet, or a corpus is missing.
@@ -98,7 +98,7 @@ def more_text(
 def read_rightly(
     embeddings: Mapping[str, NDArray[np.float32]], labels: Mapping[str, NDArray[np.int64]]
 ) -> dict[str, NDArray[np.bool_]]:
-    """Where the text alone is right, (N,) per split: a linear one, fitted on train."""
+    """Return (N,) per split: where a linear classifier on text, fitted on train, is correct."""
     answer = fit_classifier(embeddings["train"], labels["train"], embeddings["dev"], labels["dev"])
     return {s: answer(e).argmax(axis=1) == labels[s] for s, e in embeddings.items()}
 
@@ -106,7 +106,7 @@ def read_rightly(
 def modality_clips(
     folders: EncoderFolders, simulated: Mapping[str, Matched]
 ) -> dict[str, ModalityClips]:
-    """The clips of audio and faces."""
+    """Return the clips of audio and faces."""
     result = {}
     for name, matched in simulated.items():
         file = Path(getattr(folders, name)) / FILE
@@ -118,14 +118,14 @@ def modality_clips(
 
 
 def clips(file: Path) -> dict[str, Embedded]:
-    """The clips of an encoder for MELD's splits: train, and unseen people for dev and test."""
+    """Return an encoder's clips for MELD's splits: train, and held-out people for dev and test."""
     splits = load_embeddings(file)
     dev = "valid" if "valid" in splits else "dev"
     return {"train": splits["train"], "dev": splits[dev], "test": splits["test"]}
 
 
 def describe(simulated: Mapping[str, Matched]) -> None:
-    """What the simulation came to, for the log."""
+    """Log the result of the simulation."""
     for name, matched in simulated.items():
         print(
             f"simulated {name}: {matched.mismatch:.1%} of the clips mismatched,"

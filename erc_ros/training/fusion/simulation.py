@@ -2,11 +2,11 @@
 
 MELD's own audio and video are not available to this project, so each of its utterances gets the
 embedding of a clip with the same label, drawn from other corpora. Acted speech and posed faces are
-far easier than a television series: part of the draws is therefore replaced by clips of any label,
-until each modality alone is as weak as published for MELD. Errors of real modalities are not
-independent: a voice is less informative where the words are. So a clip is mismatched more often
-where the text is read wrongly (`Weakness.coupling`). This serves to train a fusion that uses three
-modalities with plausible trust in each; a result on it is no benchmark.
+far easier than a television series: a share of the clips is therefore replaced by clips of any
+label, until each modality alone has the accuracy that is published for MELD. Errors of real
+modalities are not independent, so that a clip is mismatched more often where text alone is wrong
+(`Weakness.coupling`). The data are for training a fusion of three modalities with realistic
+weights; a result on them is not a benchmark.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Weakness:
-    """How weak each modality alone is made; the section `simulation` of a fusion recipe."""
+    """Accuracy of the simulated modalities; the section `simulation` of a fusion recipe."""
 
     audio: float = setting(
         0.448, "weighted F1 of audio alone on MELD (MAGTKD, table 3)", "", (0.01, 0.99)
@@ -39,13 +39,13 @@ class Weakness:
     visual: float = setting(0.3684, "weighted F1 of video alone", "", (0.01, 0.99))
     coupling: float = setting(
         0.13,
-        "how much more often a clip is mismatched where the text is read wrongly, and how much "
-        "less where it is read rightly; with 0 audio and faces gain twice as much as real ones",
+        "how much more often a clip is mismatched where text alone is wrong, and how much "
+        "less where it is correct; with 0 audio and faces gain twice as much as real ones",
         "",
         (0, 0.99),
     )
     draws: int = 0
-    """Seed of the draws. Not called `seed`: all training seeds are to see the same data."""
+    """Seed of the draws. Not named `seed`, as all training seeds use the same data."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -53,12 +53,12 @@ class Weakness:
 
 @dataclass(frozen=True, eq=False)
 class Matched:
-    """One modality for all three splits: which share was mismatched, and what came of it.
+    """One simulated modality for all three splits.
 
-    chosen: per split (N,), the clip of each utterance; embeddings: (N, E), what the encoder says of
-    it. dev_draws: (DRAWS, N), what else dev might have drawn, that of `chosen` first. dev_between:
-    (DRAWS, N), the same with half as many mismatched. dev_f1: weighted F1 on dev of a linear probe
-    that was trained on the simulated train embeddings.
+    mismatch: share of mismatched clips. chosen: per split (N,), the clip of each utterance;
+    embeddings: (N, E), of these clips. dev_draws: (DRAWS, N), further draws for dev, `chosen`
+    first. dev_between: (DRAWS, N), the same with half as many mismatched clips. dev_f1: weighted
+    F1 on dev of a linear probe that was trained on the simulated train embeddings.
     """
 
     mismatch: float
@@ -71,8 +71,8 @@ class Matched:
 
 DRAWS = 5
 BETWEEN = 0.5
-"""Of the mismatches, where there is no text. On MELD sounds and faces say little of what its raters
-read in words and plot; of actors and of images they say most. A robot meets what is between."""
+"""Share of MELD's mismatches without text. MELD's labels follow words and plot more than audio and
+faces; those of actors and images follow the expression. A robot's situation is in between."""
 
 
 def draw(
@@ -82,11 +82,11 @@ def draw(
     prior: NDArray[np.float64],
     seed: int,
 ) -> Labels:
-    """Which clip stands for each utterance: (N,) indices into clips of these labels.
+    """Draw a clip for each utterance: indices (N,) into clips with these labels.
 
-    With probability `mismatch`, one for all or one each (N,), the clip has a label drawn from
-    `prior` (C,) instead of its own, so that it tells nothing. The same seed gives the same draws; a
-    higher rate replaces more of them and leaves the others as they were.
+    With probability `mismatch`, one for all or one each (N,), the clip's label is drawn from
+    `prior` (C,) instead, so that it is uninformative. The same seed gives the same draws; a higher
+    rate replaces more of them and does not change the others.
 
     Raises:
         ValueError: a label without any clip.
@@ -98,7 +98,7 @@ def draw(
 
 
 def clip_of(wanted: Labels, clips: Labels, place: NDArray[np.float64]) -> Labels:
-    """For each label wanted (N,) one of the clips with it, by its place in [0, 1) among them.
+    """Return for each wanted label (N,) a clip with it, by a position in [0, 1) among these.
 
     Raises:
         ValueError: a label without any clip.
@@ -115,7 +115,7 @@ def clip_of(wanted: Labels, clips: Labels, place: NDArray[np.float64]) -> Labels
 
 
 def rates(mismatch: float, is_right: NDArray[np.bool_], coupling: float) -> NDArray[np.float64]:
-    """How often each utterance's clip is mismatched (N,): less where its text is read rightly."""
+    """Return mismatch rates (N,) of the utterances: lower where text alone is correct."""
     shares: NDArray[np.float64] = mismatch * np.where(is_right, 1 - coupling, 1 + coupling)
     return shares.clip(0, 1)
 
@@ -129,13 +129,13 @@ def match(
     coupling: float = 0.0,
     steps: int = 9,
 ) -> Matched:
-    """Embeddings for every split, as weak as `target` says.
+    """Simulate a modality for every split with the accuracy `target`.
 
-    labels, clips: by split name; the clips of dev and test are of people whom the encoder of the
-    clips did not hear or see in training. is_right: where the text is read rightly, for `coupling`.
-    The mismatch rate is found by bisection on dev.
+    labels, clips: by split name; the clips of dev and test are of people held out from the
+    encoder's training. is_right: where text alone is correct, for `coupling`. The mismatch rate is
+    determined by bisection on dev.
 
-    Returns with mismatch 0 if the clips themselves are weaker than `target`.
+    The mismatch is 0 if the accuracy of the clips themselves is below `target`.
     """
     right = is_right or {split: np.ones(len(rows), bool) for split, rows in labels.items()}
     classes = int(labels["train"].max()) + 1
@@ -171,9 +171,9 @@ def simulate(
     mismatch: Mapping[str, NDArray[np.float64]],
     seed: int,
 ) -> dict[str, Labels]:
-    """One modality for every split of `clips`: the clips that are drawn (N,).
+    """Draw the clips (N,) of a modality for every split of `clips`.
 
-    The labels of mismatched clips are as frequent as those of the train split.
+    The labels of mismatched clips have the frequencies of the train split.
     """
     prior = np.bincount(labels["train"]) / len(labels["train"])
     return {
@@ -190,10 +190,10 @@ def linear_probe(
     truth: Labels,
     classes: int,
 ) -> float:
-    """Weighted F1 on dev of a linear classifier: how much a modality alone tells."""
+    """Return the weighted F1 on dev of a linear classifier on one modality."""
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=60, tol=1e-3))
     with warnings.catch_warnings():
-        # The F1 has settled long before the weights have.
+        # The F1 converges long before the weights do.
         warnings.simplefilter("ignore", ConvergenceWarning)
         probe.fit(train, labels)
     return weighted_f1(truth, probe.predict(dev).astype(np.int64), classes)
@@ -201,28 +201,28 @@ def linear_probe(
 
 @dataclass(frozen=True, slots=True)
 class ModalityDropout:
-    """How often a modality is missing in training; the section `dropout` of a fusion recipe."""
+    """Rates of missing modalities in training; the section `dropout` of a fusion recipe."""
 
     conversation: tuple[float, ...] = (0.1, 0.25, 0.25)
-    """Chance that text, audio, visual is missing for a whole conversation (no microphone ...)."""
+    """Probability that text, audio, visual is missing for a conversation (no microphone ...)."""
     utterance: tuple[float, ...] = (0.1, 0.1, 0.2)
-    """Chance that it is missing for a single utterance (no face in view, text came too late)."""
+    """Probability that it is missing for a single utterance (no face in view, text too late)."""
     replaced: tuple[float, ...] = (0.0, 0.0, 0.0)
-    """Chance that an utterance gets text, audio, visual of another one of the batch. For features
-    that were trained with the labels of this train split: of two labels, 2 (1 - a) makes them as
-    accurate as features of accuracy a."""
+    """Probability that text, audio, visual is that of another utterance of the batch. For features
+    that were trained with the labels of this train split: with two labels, 2 (1 - a) gives
+    features of accuracy a."""
 
     def __post_init__(self) -> None:
         for name in ("conversation", "utterance", "replaced"):
             value = getattr(self, name)
             if len(value) != 3 or not all(0 <= rate < 1 for rate in value):
-                raise ValueError(f"{name} is {value}; it must be three chances in [0, 1)")
+                raise ValueError(f"{name} is {value}; it must be three probabilities in [0, 1)")
 
 
 def drop_modalities(
     valid: NDArray[np.bool_], dropout: ModalityDropout, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """Which modalities are seen: valid (B, U) -> (B, U, 3); a valid utterance keeps one."""
+    """Draw a mask of modalities (B, U, 3) for valid (B, U); a valid utterance keeps one or more."""
     b, u = valid.shape
     gone = rng.random((b, 1, 3)) < np.array(dropout.conversation)
     gone = gone | (rng.random((b, u, 3)) < np.array(dropout.utterance))
@@ -240,7 +240,7 @@ def replace_modalities(
     dropout: ModalityDropout,
     rng: np.random.Generator,
 ) -> list[NDArray[np.int64]]:
-    """Whose text, audio and visual each utterance gets: rows, sources (B, U) -> 3 x (B, U)."""
+    """Draw the source rows of text, audio and visual: rows, sources (B, U) -> 3 x (B, U)."""
     others = rows[rows >= 0]
     return [
         np.where(

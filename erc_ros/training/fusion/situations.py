@@ -1,22 +1,22 @@
-"""Situations that a robot meets: what voice and face report, and when they work, break or recover.
+"""Simulated situations of a robot, in which voice and face work, break or recover.
 
-Words are MELD's, through the bundle; voices and faces are clips of people whom the encoders have
-not met, so what is measured here is simulated. Every situation is a stream of utterances through
-`inference.reliability.step`, the code of the pipeline; the state is kept over the whole stream
-unless the situation is a cold start.
+Text is MELD's, encoded by the bundle; voices and faces are clips of people held out from the
+encoders' training, so that all results are simulated. Every situation is a stream of utterances
+that `inference.reliability.step`, the code of the pipeline, processes; the state is kept over the
+whole stream unless the situation is a cold start.
 
-The constants of a bundle are fitted to this mixture, which was written down before constants were
-compared (WEIGHTS; of voice and face together 0.6, voice alone 0.2, face alone 0.2):
+The constants of a bundle are fitted to this mixture, which was fixed before constants were compared
+(WEIGHTS; voice and face together 0.6, voice alone 0.2, face alone 0.2):
 
     0.22  working, degraded to the single-modality accuracy that is published for MELD
     0.20  working, half as many mismatches
     0.10  working, every clip shows the label
-    0.15  every fifth utterance has plain words and a telling voice and face (half the mismatches)
-    0.20  broken all the time: any emotion, another person's (of one each, or of one and the same),
+    0.15  every fifth utterance has plain words and informative voice and face (half the mismatches)
+    0.20  always broken: any emotion, another person's (two people, or the same person),
           always the same clip, noise, always the same emotion (each); voice, face, or both
     0.05  broken for 50 utterances, then working again (half the mismatches)
     0.03  one emotion for 300 utterances (half the mismatches)
-    0.05  working as on MELD, without any knowledge at the start of each dialogue
+    0.05  working as on MELD, with a new state at the start of each dialogue
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ PLAIN = (
 
 @dataclass(frozen=True, eq=False)
 class Clips:
-    """What a modality reports of n clips: reports (n, C), labels (n,); of noise and dark faces."""
+    """Outputs of a modality for n clips: reports (n, C), labels (n,); for noise and dark faces."""
 
     reports: Floats
     labels: Labels
@@ -105,17 +105,17 @@ class Material:
 
     @property
     def is_right(self) -> Flags:
-        """Where the words indicate the label."""
+        """Mask of utterances whose text alone is correct."""
         right: Flags = self.words.argmax(axis=1) == self.labels
         return right
 
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """Utterances one after the other: alone (T, 3, C), present (T, 3), labels (T,).
+    """A sequence of utterances: alone (T, 3, C), present (T, 3), labels (T,).
 
-    begins: (T,), where nothing is known again. counted: (T,), which rows are scored.
-    group: of WEIGHTS, or "" (not in the mixture).
+    begins: (T,), where the state is reset. counted: (T,), mask of the scored rows.
+    group: its key in WEIGHTS, or "" (not in the mixture).
     """
 
     name: str
@@ -128,10 +128,10 @@ class Stream:
 
 
 def replayed(config: ReliabilityConfig, streams: Sequence[Stream]) -> list[Floats]:
-    """The pipeline's predictions (T, C) of each stream."""
+    """Return the pipeline's predictions (T, C) for each stream."""
     by_number: dict[int, Floats] = {}
     groups: dict[tuple[int, bytes], list[int]] = {}
-    for number, stream in enumerate(streams):  # streams of one length run side by side
+    for number, stream in enumerate(streams):  # streams of equal length are a batch
         key = len(stream.labels), b"" if stream.begins is None else stream.begins.tobytes()
         groups.setdefault(key, []).append(number)
     for numbers in groups.values():
@@ -150,7 +150,7 @@ def replayed(config: ReliabilityConfig, streams: Sequence[Stream]) -> list[Float
 
 
 def streams(material: Material, seed: int, all_broken: bool = True) -> list[Stream]:
-    """Every situation, with one draw of the clips."""
+    """Return every situation, with one draw of the clips."""
     rng = np.random.default_rng([seed, 17])
     made = [*_working(material, seed), *_plain(material, seed), *_one_emotion(material, seed)]
     made += _recovering(material, seed, rng)
@@ -160,14 +160,14 @@ def streams(material: Material, seed: int, all_broken: bool = True) -> list[Stre
 
 
 def score(stream: Stream, predicted: Floats) -> float:
-    """Weighted F1 (0..100) of the rows that count."""
+    """Return the weighted F1 (0..100) of the scored rows."""
     rows = slice(None) if stream.counted is None else stream.counted
     classes = predicted.shape[1]
     return 100 * weighted_f1(stream.labels[rows], predicted[rows].argmax(axis=1), classes)
 
 
 def gain(stream: Stream, predicted: Floats) -> float:
-    """Points over the words alone."""
+    """Return the gain over text alone, points of weighted F1."""
     return score(stream, predicted) - score(stream, stream.alone[:, 0])
 
 
@@ -181,7 +181,7 @@ def _stream(
     begins: Flags | None = None,
     counted: Flags | None = None,
 ) -> Stream:
-    """pair: what voice and face report, (T, C) each."""
+    """Make a stream. pair: outputs of voice and face, (T, C) each."""
     there = np.broadcast_to(np.array([True, *present]), (len(labels), 3))
     alone = np.stack([words, *pair], axis=1)
     return Stream(name, group, alone, there, labels, begins, counted)
@@ -196,7 +196,7 @@ def drawn(
     prior: Floats,
     seed: int,
 ) -> Floats:
-    """What the modality reports of these utterances, with a share of MELD's mismatches."""
+    """Draw the modality's outputs for these utterances, with a share of MELD's mismatches."""
     how = share * rates(clips.mismatch, is_right, coupling)
     reports: Floats = clips.reports[draw(labels, clips.labels, how, prior, seed)]
     return reports
@@ -252,7 +252,7 @@ def _one_emotion(m: Material, seed: int) -> Iterator[Stream]:
 
 
 def _recovering(m: Material, seed: int, rng: np.random.Generator) -> Iterator[Stream]:
-    """Broken for BREAK utterances of every BREAK + WELL."""
+    """Yield streams that are broken for BREAK utterances of every BREAK + WELL."""
     pair = _pair(m, m.labels, m.is_right, 0.5, seed)
     is_broken = np.arange(len(m.labels)) % (BREAK + WELL) >= WELL
     for kind in (ANY, SAME, NOISE):
@@ -285,7 +285,7 @@ def _broken(m: Material, seed: int, rng: np.random.Generator) -> Iterator[Stream
 
 
 def badly_lit(m: Material, seed: int) -> tuple[Stream, Flags]:
-    """Two people at half the mismatches: of one of them the faces are dark noise; whose rows."""
+    """Return a stream of two people, one of them with dark faces, and a mask of this one."""
     rng = np.random.default_rng([seed, 29])
     pair = _pair(m, m.labels, m.is_right, 0.5, seed)
     is_dark: Flags = m.speakers % 2 == 0
@@ -295,7 +295,7 @@ def badly_lit(m: Material, seed: int) -> tuple[Stream, Flags]:
 
 
 def broken(m: Material, clips: Clips, kind: str, rng: np.random.Generator) -> Floats:
-    """What a broken modality reports of every utterance, (N, C)."""
+    """Return the outputs (N, C) of a broken modality for every utterance."""
     count = len(m.labels)
     reports, rows = clips.reports, rng.integers(0, len(clips.labels), count)
     if kind == NOISE:
@@ -309,17 +309,17 @@ def broken(m: Material, clips: Clips, kind: str, rng: np.random.Generator) -> Fl
 
 
 def _wanted(m: Material, kind: str, rng: np.random.Generator) -> Labels:
-    """The labels of the clips of a modality that is another person's, or always the same."""
+    """Return the clips' labels of a modality that is another person's, or always the same."""
     if kind == ANOTHER:
         return of_another(m.labels, m.first, rng)
     return np.full(len(m.labels), ALWAYS.index(kind), np.int64)
 
 
 def half_back(config: ReliabilityConfig, material: Material, seeds: Sequence[int]) -> float:
-    """Utterances after a break until half of the gain is back, averaged over breaks and draws.
+    """Return the number of utterances after a break until half of the gain is restored (mean).
 
-    The gain is the share of right predictions above the words', averaged over all breaks, summed
-    up over a window of ten utterances.
+    The gain is the accuracy minus that of text alone, averaged over all breaks and over a window of
+    ten utterances.
     """
     made = [
         stream
@@ -333,7 +333,7 @@ def half_back(config: ReliabilityConfig, material: Material, seeds: Sequence[int
         more = (predicted.argmax(1) == stream.labels).astype(float)
         more -= stream.alone[:, 0].argmax(1) == stream.labels
         place = np.arange(len(more)) % period
-        rows = np.arange(len(more)) >= period  # the first period had no break before it
+        rows = np.arange(len(more)) >= period  # there is no break before the first period
         right += np.bincount(place[rows], more[rows], period)
         count += np.bincount(place[rows], minlength=period)
     mean = right / np.maximum(count, 1)

@@ -1,4 +1,4 @@
-"""Train a fusion head on conversations; what is the same in every training of one."""
+"""Train a fusion model on conversations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from erc_ros.training.heads.base import FusionModel
 
 @dataclass(frozen=True, slots=True)
 class HeadSizes:
-    """Sizes that every head has; the section `network`."""
+    """Sizes of all fusion models; the section `network`."""
 
     width: int = 128
     dropout: float = 0.3
@@ -49,9 +49,9 @@ def train_head(
     """Train on `batches` of rows of `data`; see `trainer.fit`.
 
     Args:
-        dropout: which modalities go missing; only where all of them are seen.
-        seen: text, audio, visual: only these are ever seen.
-        settings: what decides the result besides `trainer`.
+        dropout: rates of missing modalities; only used if all modalities are enabled.
+        seen: enabled modalities (text, audio, visual).
+        settings: settings in addition to `trainer` that determine the result.
     """
     rng = np.random.default_rng(trainer.seed)
 

@@ -21,14 +21,14 @@ class FusionModelConfig:
     """Settings of every fusion model."""
 
     PARTS: ClassVar[tuple[str, ...]] = ()
-    """Parts that `without` may name."""
+    """Names of the parts that `without` can remove."""
 
     width: int = setting(
         128, "width d; enough for embeddings of 384 and 128. Papers: 768 and 1024", "", (1, 100_000)
     )
-    dropout: float = setting(0.3, "inside the model", "", (0, 0.99))
+    dropout: float = setting(0.3, "dropout inside the model", "", (0, 0.99))
     input_dropout: float = setting(
-        0.3, "of the embeddings, as encoders fit their training data closely", "", (0, 0.99)
+        0.3, "dropout of the embeddings, as encoders overfit their training data", "", (0, 0.99)
     )
     causal: bool = True
     reach: int = setting(
@@ -40,7 +40,7 @@ class FusionModelConfig:
     labels: int = setting(7, "number of labels", "", (1, 100_000))
     speakers: int = setting(10, "speakers of a conversation: 0 unknown, 1..9", "", (1, 100_000))
     without: tuple[str, ...] = ()
-    """Parts that are removed, for a paper's ablation."""
+    """Removed parts, for a paper's ablation."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -48,7 +48,7 @@ class FusionModelConfig:
             raise ValueError(f"embeddings {self.embeddings} must be text, audio and visual")
         if unknown := set(self.without) - set(self.PARTS):
             raise ValueError(
-                f"{type(self).__name__} cannot do without {sorted(unknown)}; it has {self.PARTS}"
+                f"{type(self).__name__} cannot remove {sorted(unknown)}; it has {self.PARTS}"
             )
 
     def has(self, part: str) -> bool:
@@ -57,10 +57,10 @@ class FusionModelConfig:
 
 
 class Inputs(NamedTuple):
-    """A batch of conversations as `FusionModel.fuse` gets it."""
+    """A batch of conversations, the input of `FusionModel.fuse`."""
 
     embeddings: tuple[Tensor, ...]
-    """Text, audio, visual (B, U, d_m); zeros where not seen."""
+    """Text, audio, visual (B, U, d_m); zeros where missing."""
     seen: Tensor
     """(B, U, 3) bool; False for padding and for a missing modality."""
     speakers: Tensor
@@ -70,7 +70,7 @@ class Inputs(NamedTuple):
 
 
 class Details(NamedTuple):
-    """What `FusionModel.details` returns for the losses; `forward` returns the first two."""
+    """Outputs of `FusionModel.details` for the losses; `forward` returns the first two."""
 
     logits: Tensor
     """(B, U, C)"""
@@ -83,7 +83,7 @@ class Details(NamedTuple):
 
 
 class FusionModel(nn.Module, ABC):
-    """A fusion model. A subclass defines `fuse`; this class checks what goes in.
+    """Base class of fusion models. A subclass defines `fuse`; this class checks the inputs.
 
     Contract, checked by `training.heads.contract` when a training starts:
 
@@ -91,14 +91,14 @@ class FusionModel(nn.Module, ABC):
       from it: `embeddings`, `labels`, `speakers`, `width`.
     - `fuse` gets a batch of conversations (`Inputs`) and returns `Details`. Logits are finite, also
       for an utterance without any modality.
-    - Padding changes no result: utterances that are not valid, before or after those that are, are
-      as if they were not there. Nor do other conversations of the batch.
-    - What is not seen changes no result: a missing modality is zeros in `embeddings`, and False in
-      `seen`.
+    - Padding (utterances that are not valid, before or after valid ones) and other conversations
+      of the batch do not change a result.
+    - A missing modality, which is zeros in `embeddings` and False in `seen`, does not change a
+      result.
     - With `causal`, an utterance's result depends on it and on earlier ones only. Where
       `READS_CONTEXT` is False, it depends on the utterance alone, whatever `causal` is.
-    - In eval mode it is deterministic. Weights of the modalities are at least 0; their sum is 1
-      where something is seen, and 0 for what is not seen.
+    - In eval mode it is deterministic. Modality weights are at least 0, 0 for missing modalities,
+      and have the sum 1 unless all modalities are missing.
     - It is traced to ONNX (opset 17) with conversations of any number and length: no loop over
       utterances, no branch on values.
     """
@@ -106,7 +106,7 @@ class FusionModel(nn.Module, ABC):
     CONFIG: ClassVar[type[FusionModelConfig]] = FusionModelConfig
     """Its settings; `options` of a recipe's row are their values."""
     INDEPENDENT: ClassVar[bool] = False
-    """Whether its modalities are independent evidence, each with a calibrated classifier."""
+    """Whether modalities are independent evidence, each with a calibrated classifier."""
     READS_CONTEXT: ClassVar[bool] = True
     """Whether other utterances of the conversation change the logits of an utterance."""
 
@@ -114,7 +114,7 @@ class FusionModel(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.correction: Tensor
-        self.register_buffer("correction", torch.zeros(config.labels))  # (C,), off the logits
+        self.register_buffer("correction", torch.zeros(config.labels))  # (C,), logits minus it
 
     def forward(
         self,
@@ -145,11 +145,11 @@ class FusionModel(nn.Module, ABC):
         speakers: Tensor,
         valid: Tensor,
     ) -> Details:
-        """Return what the losses need; the inputs are those of `forward`.
+        """Return all outputs; the inputs are those of `forward`.
 
         Raises:
-            ValueError: an embedding that is seen is not finite or of another size, or a speaker is
-                outside 0..speakers-1; says which and where.
+            ValueError: an available embedding is not finite or of another size, or a speaker is
+                outside 0..speakers-1; names the position.
         """
         # Read all six inputs: an ONNX graph drops inputs that nothing reads.
         seen = modalities & (valid & (speakers >= 0))[..., None]  # (B, U, 3)
@@ -185,7 +185,7 @@ class FusionModel(nn.Module, ABC):
 
 
 def blank(x: Tensor, seen: Tensor) -> Tensor:
-    """Set x to zero where it is not seen (B, U, 1), also NaN."""
+    """Set x, also NaN, to zero where `seen` (B, U, 1) is False."""
     return x.masked_fill(~seen, 0.0)
 
 

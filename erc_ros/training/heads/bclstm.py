@@ -1,7 +1,7 @@
 """A bidirectional LSTM over the utterances: the baseline of the published features (bc-LSTM).
 
-After Poria et al. (ACL 2017), in one level: the modalities side by side, one LSTM in each
-direction, a linear classifier. A causal model has the forward direction only.
+Poria et al. (ACL 2017) with one level: concatenated modalities, one LSTM in each direction, a
+linear classifier. A causal model has the forward direction only.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from erc_ros.training.heads.summer import moves
 
 @dataclass(frozen=True, slots=True)
 class BcLstmConfig(FusionModelConfig):
-    """Only the sizes; width is that of each direction."""
+    """Sizes only; width is that of each direction."""
 
 
 class BcLstm(FusionModel):
-    """Embeddings side by side, LSTMs, a linear classifier."""
+    """Concatenated embeddings, LSTMs, a linear classifier."""
 
     CONFIG = BcLstmConfig
 
@@ -39,14 +39,14 @@ class BcLstm(FusionModel):
         self.unimodal = nn.ModuleList(nn.Linear(d, config.labels) for _ in range(3))
 
     def fuse(self, inputs: Inputs) -> Details:
-        """The weights are equal for all modalities seen: nothing weighs them."""
+        """Compute the fusion; modality weights are equal for all available modalities."""
         seen = inputs.seen
         h = self.embed(inputs.embeddings, seen)  # 3 x (B, U, d)
         x = torch.cat(h, dim=-1)  # (B, U, 3d)
         states = []
         for lstm, order in zip(
             self.lstms, moves(inputs.valid, self.config.causal), strict=True
-        ):  # order (B, U, U) brings the valid ones to the front
+        ):  # order (B, U, U) moves valid utterances to the front
             states.append(order.transpose(1, 2) @ lstm(order @ x)[0])  # (B, U, d)
         logits = self.classifier(torch.cat(states, dim=-1))  # (B, U, C)
         unimodal = [classify(x) for classify, x in zip(self.unimodal, h, strict=True)]

@@ -1,8 +1,8 @@
-"""The baseline of MAGTKD (figure 3): a layer per modality, put side by side, one classifier.
+"""The baseline of MAGTKD (figure 3): a layer per modality, concatenation, one classifier.
 
-It has no context and no speakers: an utterance's answer depends on that utterance alone, and
-`causal` changes nothing. What the paper leaves open: the shared module is one linear layer with
-GELU and a shortcut; a missing modality is zeros in its place.
+It uses neither context nor speakers, so that `causal` has no effect. Not specified in the paper:
+the shared module is one linear layer with GELU and a residual connection; a missing modality is
+replaced by zeros.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from erc_ros.training.heads.base import Details, FusionModel, FusionModelConfig,
 
 @dataclass(frozen=True, slots=True)
 class ConcatConfig(FusionModelConfig):
-    """Nothing but the sizes; the paper's width is 768."""
+    """Sizes only; the paper's width is 768."""
 
 
 class Concat(FusionModel):
@@ -43,7 +43,7 @@ class Concat(FusionModel):
         self.unimodal = nn.ModuleList(nn.Linear(d, config.labels) for _ in range(3))
 
     def fuse(self, inputs: Inputs) -> Details:
-        """The weights are equal for all modalities seen: nothing weighs them."""
+        """Compute the fusion; modality weights are equal for all available modalities."""
         seen, h = inputs.seen, []
         for m, x in enumerate(inputs.embeddings):
             x = self.project[m](x)  # (B, U, d)

@@ -1,8 +1,8 @@
 """The text-centred residual fusion of DDVLM (section 3.6; the paper does not number its equations).
 
-It has no context of its own (the text prompt has it) and no speakers: an utterance's answer depends
-on that utterance alone, and `causal` changes nothing. What the paper leaves open: with audio there
-is one residual per extra modality; without text the mean of the others' own logits is corrected.
+It uses neither context (the text prompt has it) nor speakers, so that `causal` has no effect. Not
+specified in the paper: with audio there is one residual per further modality; without text the
+corrections are added to the mean of the other modalities' own logits.
 
 The paper's formulas use one g for a vector (h_fused) and for logits (z), and do not give its size.
 By its file sizes (13.5 MB in float32, 3.4 MB in int8) W_g has d rows: `gate: vector`. In h_fused it
@@ -41,12 +41,12 @@ class DdvlmConfig(FusionModelConfig):
     """width is that of the layer between an embedding and the text's space."""
 
     PARTS: ClassVar[tuple[str, ...]] = ("gate", "cosine", "confidence", "alpha")
-    """The factors of the correction's strength; one that is excluded is 1."""
+    """Factors of the correction's strength; a removed one is 1."""
 
     alpha: float = 0.3
-    """Strength of the correction at the beginning; it is learned."""
-    gate: str = setting("scalar", "numbers of the gate: one, or one a dimension", choices=GATES)
-    own: str = setting("projected", "what a modality's own classifier reads", choices=OWN)
+    """Initial strength of the correction; it is learned."""
+    gate: str = setting("scalar", "size of the gate: one, or one per dimension", choices=GATES)
+    own: str = setting("projected", "input of a modality's own classifier", choices=OWN)
     lowest_gate: float = 0.05
     highest_gate: float = 0.5
 
@@ -60,7 +60,7 @@ class DdvlmConfig(FusionModelConfig):
 
 
 def check_text_size(size: int, labels: int) -> None:
-    """Refuse a text space that is too small for the labels.
+    """Check that the text embedding is large enough for the number of labels.
 
     Audio and visual embeddings are projected into the space of the text embedding. In a space of
     one dimension the labels are points on a line, and a layer norm makes every input equal.
@@ -76,7 +76,7 @@ def check_text_size(size: int, labels: int) -> None:
 
 
 class Correction(nn.Module):
-    """What one other modality adds to the text's logits."""
+    """The correction of the text's logits by another modality."""
 
     def __init__(self, size: int, config: DdvlmConfig) -> None:
         super().__init__()
@@ -95,13 +95,13 @@ class Correction(nn.Module):
         )
         if config.has("gate"):
             self.gate = nn.Linear(4 * d, d if config.gate == "vector" else 1)
-            # Begin inside the range: above its upper end the gate has no gradient.
+            # Initialize inside the range: above its upper end the gate has no gradient.
             nn.init.constant_(self.gate.bias, -1.0)
         if config.has("alpha"):
             self.alpha = nn.Parameter(torch.tensor(config.alpha))
 
     def forward(self, text: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """text (B, U, d), other (B, U, d_m).
+        """Compute the correction; text (B, U, d), other (B, U, d_m).
 
         Returns the correction (B, U, C), its strength (B, U, 1), the modality's own logits
         (B, U, C) and its projection (B, U, d).
@@ -119,7 +119,7 @@ class Correction(nn.Module):
         g = g.mean(dim=-1, keepdim=True)  # (B, U, 1)
         strength = g * self.alpha if has("alpha") else g  # (B, U, 1)
         if has("cosine"):
-            # Written out: the norm of what is all zero must not be divided by.
+            # Not torch's cosine_similarity: avoids a division by the norm of a zero vector.
             norms = (text.square().sum(-1) * v.square().sum(-1)).clamp_min(1e-12).sqrt()  # (B, U)
             strength = strength * (1 + (text * v).sum(-1) / norms)[..., None] / 2  # s_cos
         if has("confidence"):
@@ -146,7 +146,7 @@ class Ddvlm(FusionModel):
         )
 
     def fuse(self, inputs: Inputs) -> Details:
-        """The weights: text 1 and the corrections' strengths, as shares."""
+        """Compute the fusion; weights: text 1 and the corrections' strengths, normalized."""
         seen = inputs.seen
         has_text = seen[..., :1]  # (B, U, 1)
         t = torch.where(has_text, inputs.embeddings[TEXT], self.missing)  # (B, U, d)
@@ -160,7 +160,7 @@ class Ddvlm(FusionModel):
             strengths.append(blank(strength.abs(), here))  # (B, U, 1)
             owns.append(own)
             features.append(v)
-        # Whose own logits are corrected: the text's, else the others' mean; (B, U, 3).
+        # Base logits: those of the text, else the mean of the others; (B, U, 3).
         other = torch.arange(3, device=seen.device) != TEXT
         base = (seen & ~(has_text & other)).float()
         base = base / base.sum(dim=-1, keepdim=True).clamp_min(1.0)

@@ -9,15 +9,15 @@ from erc_ros.training.heads.base import FusionModelConfig
 
 
 def input_norm(size: int) -> nn.Module:
-    """Layer normalization of an embedding; identity for the one number of an absent modality.
+    """Return a layer normalization; identity for size 1, which means an absent modality.
 
-    Over one number, layer normalization gives its bias only, and ONNX Runtime 1.23 refuses it.
+    For size 1, layer normalization returns its bias only, and ONNX Runtime 1.23 refuses it.
     """
     return nn.LayerNorm(size) if size > 1 else nn.Identity()
 
 
 class Embed(nn.Module):
-    """Embeddings of different sizes to one width; a learned vector stands in for a missing one."""
+    """Project embeddings of all sizes to one width; a learned vector replaces a missing one."""
 
     def __init__(self, config: FusionModelConfig, sizes: tuple[int, ...] | None = None) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Embed(nn.Module):
         self.missing = nn.Parameter(torch.randn(len(sizes), config.width) * 0.02)
 
     def forward(self, embeddings: tuple[Tensor, ...], seen: Tensor) -> list[Tensor]:
-        """M x (B, U, d_m), seen (B, U, M) bool -> M x (B, U, d)."""
+        """Project M x (B, U, d_m) to M x (B, U, d); seen (B, U, M) bool."""
         return [
             torch.where(seen[..., m : m + 1], project(embeddings[m]), self.missing[m])
             for m, project in enumerate(self.project)
@@ -39,7 +39,7 @@ class Embed(nn.Module):
 
 
 def sinusoids(valid: Tensor, d: int) -> Tensor:
-    """(B, U) bool -> (B, U, d), d even: sine and cosine of the place among the valid."""
+    """Return sinusoidal position encodings (B, U, d), d even, for valid (B, U) bool."""
     place = torch.cumsum(valid.long(), dim=1).float() - 1.0  # (B, U)
     frequencies = 10000.0 ** (-torch.arange(0, d, 2, device=valid.device) / d)  # (d/2,)
     angle = place[..., None] * frequencies  # (B, U, d/2)
@@ -47,6 +47,6 @@ def sinusoids(valid: Tensor, d: int) -> Tensor:
 
 
 def shares(scores: Tensor, seen: Tensor) -> Tensor:
-    """Softmax over the modalities seen: scores, seen (B, U, 3) -> (B, U, 3); none seen: zeros."""
+    """Return the softmax of scores over available modalities, both (B, U, 3); zeros without any."""
     weights = scores.masked_fill(~seen, -1e9).softmax(dim=-1)
     return weights.masked_fill(~seen, 0.0)

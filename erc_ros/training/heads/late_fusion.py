@@ -24,7 +24,7 @@ from erc_ros.training.heads.base import TEXT, Details, FusionModel, FusionModelC
 
 
 def doubted(evidence: Tensor, broken: Tensor) -> Tensor:
-    """Return log-evidence log p(c | m) / p(c) of a modality that fails with chance `broken`."""
+    """Return log-evidence log p(c | m) / p(c) of a modality with failure probability `broken`."""
     return torch.where(broken > 0, (broken + (1 - broken) * evidence.exp()).log(), evidence)
 
 
@@ -49,12 +49,12 @@ class LateFusion(FusionModel):
         self.broken: Tensor
         self.share: Tensor
         self.register_buffer("prior", torch.full((config.labels,), -math.log(config.labels)))
-        # (2, 3): e_m with text, and without it; that of the text is 0
+        # (2, 3): e_m with text, and without; e_m of the text is 0
         self.register_buffer("broken", torch.tensor([[0.0, 0.8, 0.8], [0.0, 0.3, 0.3]]))
         self.register_buffer("share", torch.tensor(1.0))  # of the prior, without text
 
     def fuse(self, inputs: Inputs) -> Details:
-        """The weights: text 1, others 1 - e_m, as shares."""
+        """Compute the fusion; weights: text 1, others 1 - e_m, normalized."""
         seen = inputs.seen  # (B, U, 3)
         logits = [
             classify(x) for classify, x in zip(self.classifiers, inputs.embeddings, strict=True)

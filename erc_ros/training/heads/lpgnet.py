@@ -1,10 +1,9 @@
 """LPGNet: lightweight parallel interaction attention and dual gates (eq. 4-16, 18).
 
-The paper has text and audio, so four attentions; every ordered pair of the modalities that there
-are (`modalities`) has its own.
-There is neither a position nor a speaker in it. What the paper leaves open: a causal model's global
-branch is a running mean; its batch norm counts seen utterances only (offline: conversations, each
-once); a missing modality is never looked at, and a learned vector stands in for it as the query.
+The paper has text and audio and thus four attentions; here every ordered pair of `modalities` has
+one. Positions and speakers are not used. Not specified in the paper: a causal model's global branch
+is a running mean; its batch norm uses available utterances only (offline: each conversation once);
+a missing modality is masked as key, and a learned vector replaces it as query.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ from erc_ros.training.heads.inputs import Embed, shares
 
 @dataclass(frozen=True, slots=True)
 class LpgnetConfig(FusionModelConfig):
-    """The paper's: width 768, dropout 0.1."""
+    """Settings; the paper's width is 768, its dropout 0.1."""
 
     PARTS: ClassVar[tuple[str, ...]] = ("intra", "inter", "global", "feed_forward", "gates")
-    """Attention within a modality, between them, the global branch, the feed-forward, both gates
-    (without them the modalities seen count the same)."""
+    """Attention within and between modalities, global branch, feed-forward, both gates (without
+    gates, available modalities have equal weights)."""
 
     heads: int = 4
     modalities: tuple[str, ...] = MODALITIES
-    """Those that there are. The paper's are text and audio: four attentions, and nothing is learned
-    for a third."""
+    """Modalities of the model. With text and audio, as in the paper, it has four attentions and no
+    parameters for a third modality."""
 
     def __post_init__(self) -> None:
         FusionModelConfig.__post_init__(self)
@@ -41,7 +40,7 @@ class LpgnetConfig(FusionModelConfig):
         if not known or list(self.modalities) != known:
             raise ValueError(f"modalities is {self.modalities}, must be some of {MODALITIES}")
         if not self.has("intra") and not self.has("inter"):
-            raise ValueError("without intra and inter there is no attention left; leave out one")
+            raise ValueError("without intra and inter there is no attention; remove one only")
         if self.width % self.heads:
             raise ValueError(f"width {self.width} must be a multiple of {self.heads} heads")
 
@@ -52,18 +51,18 @@ class Compress(nn.Module):
     def __init__(self, d: int, causal: bool) -> None:
         super().__init__()
         self.causal = causal
-        self.convolution = nn.Linear(d, d, bias=False)  # what a kernel of 1 is
+        self.convolution = nn.Linear(d, d, bias=False)  # equal to a kernel of 1
         self.norm = nn.BatchNorm1d(d)
         self.activation = nn.LeakyReLU()
 
     def forward(self, x: Tensor, seen: Tensor) -> Tensor:
-        """x (B, U, d), seen (B, U, 1) bool -> (B, U, d): what was heard so far, or overall."""
+        """Return the mean over earlier (causal) or all utterances; x (B, U, d), seen (B, U, 1)."""
         total = torch.cumsum(x.masked_fill(~seen, 0.0), dim=1)  # (B, U, d)
         count = torch.cumsum(seen.float(), dim=1)  # (B, U, 1)
         if self.causal:
             h = self.convolution(total / count.clamp_min(1.0))  # (B, U, d)
             return self.activation(self._normalised(h, seen))
-        # One mean for each conversation: repeated before the norm, long ones would count more.
+        # Normalize one mean per conversation: repeated ones would weight long conversations more.
         h = self.convolution(total[:, -1:] / count[:, -1:].clamp_min(1.0))  # (B, 1, d)
         has_any = seen.any(dim=1, keepdim=True)  # (B, 1, 1)
         return self.activation(self._normalised(h, has_any)).expand_as(x)
@@ -73,13 +72,13 @@ class Compress(nn.Module):
         if not self.training:
             return self.norm(h.flatten(0, 1)).view_as(h)
         result = torch.zeros_like(h)
-        if int(rows.sum()) > 1:  # of a single one there is no variance
+        if int(rows.sum()) > 1:  # a single one has no variance
             result[rows] = self.norm(h[rows])
         return result
 
 
 class Interaction(nn.Module):
-    """One of the parallel attentions, with both refinements (section 3.3)."""
+    """A parallel attention with both refinements (section 3.3)."""
 
     def __init__(self, config: LpgnetConfig) -> None:
         super().__init__()
@@ -96,7 +95,7 @@ class Interaction(nn.Module):
         )
 
     def forward(self, query: Tensor, source: Tensor, mask: Tensor, seen: Tensor) -> Tensor:
-        """query, source (B, U, d), mask (B, 1, U, U), seen (B, U, 1) of the query -> (B, U, d)."""
+        """Return (B, U, d); query, source (B, U, d), mask (B, 1, U, U), seen (B, U, 1): query's."""
         attended = self.attention(query, source, mask)  # (B, U, d); eq. 4, 5
         h = query + attended  # (B, U, d)
         if self.compress is not None:
@@ -106,7 +105,7 @@ class Interaction(nn.Module):
 
 
 class Lpgnet(FusionModel):
-    """Attentions side by side, a gate on each, a gate over the modalities, a classifier."""
+    """Parallel attentions with a gate each, a gate over the modalities, a classifier."""
 
     CONFIG = LpgnetConfig
 
@@ -119,7 +118,7 @@ class Lpgnet(FusionModel):
         self.sources = [
             [n for n in range(len(sizes)) if config.has("intra" if n == m else "inter")]
             for m in range(len(sizes))
-        ]  # which modalities each one looks at
+        ]  # source modalities of each
         self.interactions = nn.ModuleList(
             nn.ModuleList(Interaction(config) for _ in sources) for sources in self.sources
         )
@@ -134,7 +133,7 @@ class Lpgnet(FusionModel):
         self.unimodal = nn.ModuleList(nn.Linear(d, config.labels) for _ in sizes)
 
     def fuse(self, inputs: Inputs) -> Details:
-        """The weights are those of the multimodal gate; every modality is a student (eq. 18)."""
+        """Compute the fusion; weights: multimodal gate; every modality is a student (eq. 18)."""
         seen = torch.stack([inputs.seen[..., m] for m in self.used], dim=-1)  # (B, U, M)
         h = self.embed(tuple(inputs.embeddings[m] for m in self.used), seen)  # M x (B, U, d)
         masks = attention_masks(seen, self.config.causal, self.config.reach)  # M x (B, 1, U, U)
@@ -164,7 +163,7 @@ class Lpgnet(FusionModel):
         )
 
     def _of_all(self, x: Tensor) -> Tensor:
-        """(B, U, M, k) of the modalities that there are -> (B, U, 3, k), 0 for the others."""
+        """Expand (B, U, M, k) of the model's modalities to (B, U, 3, k), 0 for the others."""
         nothing = torch.zeros_like(x[..., 0, :])
         parts = [
             x[..., self.used.index(m), :] if m in self.used else nothing
@@ -176,8 +175,8 @@ class Lpgnet(FusionModel):
 class FrameLpgnet(nn.Module):
     """LPGNet (Frame): the same network over the tokens and frames of one utterance.
 
-    Its n-th token and its n-th frame stand where the n-th utterance of a conversation stands. How
-    these places become one answer the paper leaves open: here it is the mean of theirs.
+    Its n-th token and n-th frame take the place of the n-th utterance of a conversation. The
+    prediction is the mean over these positions, which the paper does not specify.
 
     Raises:
         ValueError: the configuration is causal; an utterance is read as a whole.
@@ -191,10 +190,10 @@ class FrameLpgnet(nn.Module):
         self.head = Lpgnet(config)
 
     def forward(self, sequences: Mapping[str, tuple[Tensor, Tensor]]) -> Details:
-        """As of N conversations of one utterance each.
+        """Return outputs as of N conversations of one utterance each.
 
-        sequences: modality -> tokens or frames (N, L, d_m), which there are (N, L) bool; each
-        modality has its own L.
+        sequences: modality -> tokens or frames (N, L, d_m) and their mask (N, L) bool; L differs
+        between modalities.
         """
         longest = max(states.shape[1] for states, _ in sequences.values())
         count = len(next(iter(sequences.values()))[0])
@@ -220,7 +219,7 @@ class FrameLpgnet(nn.Module):
 
 
 def _mean(x: Tensor, there: Tensor) -> Tensor:
-    """Over the places that there are: x (N, L, ..., k), there (N, L, ...) -> (N, 1, ..., k)."""
+    """Return the masked mean (N, 1, ..., k): x (N, L, ..., k), there (N, L, ...)."""
     weights = there[..., None].to(x.dtype)
     total = (x * weights).sum(dim=1, keepdim=True)
     return total / weights.sum(dim=1, keepdim=True).clamp_min(1.0)

@@ -1,10 +1,10 @@
 """The multi-modal anchor gated transformer of MAGTKD (section 3.4, eq. 15-23).
 
-What the paper leaves open, and what this does: attention is causal by default (the paper's sees the
-future); speakers are indices within the conversation (the paper's are global identities); a missing
-modality is never looked at, its gate is closed, and a learned vector stands in for it as the query.
-The distillation of the second stage (eq. 24, 25: `losses.anchored_distillation`) needs predictions
-of the audio and the visual branch: each enriched anchor has a linear classifier for it.
+Differences and points that the paper does not specify: attention is causal by default (the paper
+uses later utterances); speakers are indices within the conversation (in the paper, global
+identities); a missing modality is masked as key, its gate is closed, and a learned vector replaces
+it as query. The distillation of the second stage (eq. 24, 25: `losses.anchored_distillation`) needs
+predictions of the audio and visual branches: each enriched anchor has a linear classifier.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from erc_ros.training.heads.inputs import Embed, sinusoids
 
 @dataclass(frozen=True, slots=True)
 class MagtkdConfig(FusionModelConfig):
-    """The paper's: width 768, 8 heads, dropout 0.5."""
+    """Settings; the paper's width is 768, with 8 heads and dropout 0.5."""
 
     PARTS: ClassVar[tuple[str, ...]] = ("anchors", "gates")
-    """Audio and visual as anchors (text then looks at them as they came); the gates."""
+    """Audio and visual as anchors (without them, text attends to the embeddings); the gates."""
 
     heads: int = 4
 
@@ -46,7 +46,7 @@ class MagtkdConfig(FusionModelConfig):
 
 
 class Anchor(nn.Module):
-    """One modality looks at all three (itself included); every look passes a gate."""
+    """Gated attention from one modality, the anchor, to all three, including itself."""
 
     def __init__(self, config: MagtkdConfig) -> None:
         super().__init__()
@@ -60,9 +60,9 @@ class Anchor(nn.Module):
     def forward(
         self, anchor: Tensor, sources: list[Tensor], masks: list[Tensor], seen: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """anchor (B, U, d), sources and masks per modality, seen (B, U, 3) bool.
+        """Enrich anchor (B, U, d); sources and masks per modality, seen (B, U, 3) bool.
 
-        Returns the enriched anchor (B, U, d) and how far each gate was open (B, U, 3), 0..1.
+        Returns the enriched anchor (B, U, d) and the mean of each gate (B, U, 3), 0..1.
         """
         looks, opened = [], []
         for n, layer in enumerate(self.layers):
@@ -75,7 +75,7 @@ class Anchor(nn.Module):
 
 
 class Magtkd(FusionModel):
-    """Audio and visual as anchors first, then text over the enriched two, then the classifier."""
+    """Audio and visual as anchors, then text as anchor over these two, then the classifier."""
 
     CONFIG = MagtkdConfig
 
@@ -93,7 +93,7 @@ class Magtkd(FusionModel):
         self.students = nn.ModuleList(nn.Linear(d, config.labels) for _ in (AUDIO, VISUAL))
 
     def fuse(self, inputs: Inputs) -> Details:
-        """The weights: how far the text anchor's gates are open for each modality, as shares."""
+        """Compute the fusion; weights: means of the text anchor's gates, normalized."""
         seen = inputs.seen
         extra = sinusoids(inputs.valid, self.config.width)  # (B, U, d); eq. 15, 16
         extra = extra + self.speaker(inputs.speakers)  # (B, U, d); eq. 17

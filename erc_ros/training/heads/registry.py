@@ -10,11 +10,11 @@ from erc_ros.training.heads.base import FusionModel, FusionModelConfig
 from erc_ros.values import tables
 
 FORMER = {"magt": "magtkd", "residual": "ddvlm", "pooling": "late-fusion"}
-"""Names of earlier versions."""
+"""Name in an earlier version -> current name."""
 
 
 def head_class(name: str) -> type[FusionModel]:
-    """Return the fusion model of a name: ours, an entry point's, module:Class or file.py:Class.
+    """Return a fusion model: built-in name, entry point, module:Class or file.py:Class.
 
     Raises:
         PluginError: there is no such class, or it is not a `FusionModel`.
@@ -25,7 +25,7 @@ def head_class(name: str) -> type[FusionModel]:
     cls = plugins.find(plugins.FUSION_MODELS, name)
     if not (isinstance(cls, type) and issubclass(cls, FusionModel)):
         raise plugins.PluginError(
-            f"fusion model {name!r} is no subclass of erc_ros.training.heads.base.FusionModel"
+            f"fusion model {name!r} is not a subclass of erc_ros.training.heads.base.FusionModel"
         )
     return cls
 
@@ -40,8 +40,8 @@ def make_head(name: str, values: Mapping[str, Any], where: str = "") -> FusionMo
 
     Args:
         name: see `head_class`.
-        values: of its configuration.
-        where: their place, for errors.
+        values: values of its configuration.
+        where: their origin, for error messages.
 
     Raises:
         ValueError: no such model, or values that its configuration refuses.
@@ -53,4 +53,4 @@ def make_head(name: str, values: Mapping[str, Any], where: str = "") -> FusionMo
 HEADS: dict[str, tuple[type[FusionModelConfig], type[FusionModel]]] = {
     name: (head_class(name).CONFIG, head_class(name)) for name in plugins.FUSION_MODELS.own
 }
-"""This package's: name -> (configuration, model)."""
+"""Built-in models: name -> (configuration, model)."""

@@ -1,12 +1,11 @@
 """SUMMER: sparse dynamic mixture of experts, hierarchical cross-modal fusion (eq. 1-6).
 
-What the paper leaves open, and what this does: a causal model's experts are GRUs, an offline one's
-BiGRUs of half the width per direction; an expert reads the utterances in which its modality was
-seen and no others; the three branches meet in a sum weighted by a learned score. The paper's
-alpha = 2 drops no expert: of n numbers none is farther than sqrt(n - 1) standard deviations from
-their mean, and n is 4 here. So alpha is to be chosen; where it would drop all experts, all stay.
-The interactive distillation is `losses.interactive`; its teacher is this model, trained on text
-alone (`objectives`).
+Not specified in the paper: a causal model's experts are GRUs, those of an offline one BiGRUs with
+half the width per direction; an expert processes only the utterances with its modality; the output
+is the sum of the three branches weighted by a learned score. The paper's alpha = 2 never drops an
+expert: n numbers are at most sqrt(n - 1) standard deviations from their mean, and n is 4 here.
+Therefore alpha has to be tuned; if it would drop all experts, all are kept. The interactive
+distillation is `losses.interactive`; its teacher is this model, trained on text alone.
 """
 
 from __future__ import annotations
@@ -24,20 +23,20 @@ from erc_ros.training.heads.inputs import Embed, shares, sinusoids
 
 @dataclass(frozen=True, slots=True)
 class SummerConfig(FusionModelConfig):
-    """The paper's: width 1024, 4 heads, 6 layers, alpha 2, temperature 0.5."""
+    """Settings; in the paper width 1024, 4 heads, 6 layers, alpha 2, temperature 0.5."""
 
     PARTS: ClassVar[tuple[str, ...]] = ("experts", "fusion")
-    """SDMoE; HCMF (without it each modality is its own branch)."""
+    """SDMoE; HCMF (without it, each branch is one modality)."""
 
     heads: int = 4
     layers: int = 1
-    """Of each branch of the cross-modal fusion."""
+    """Layers of each branch of the cross-modal fusion."""
     experts: int = 4
-    """Per modality."""
+    """Number of experts per modality."""
     alpha: float = 1.0
-    """An expert is kept if its weight is within so many standard deviations of the mean."""
+    """An expert is kept if its weight is within `alpha` standard deviations of the mean."""
     temperature: float = 0.5
-    """Of the Gumbel softmax over the kept experts, in training."""
+    """Temperature of the Gumbel softmax over the kept experts, in training."""
 
     def __post_init__(self) -> None:
         FusionModelConfig.__post_init__(self)
@@ -54,9 +53,9 @@ class SummerConfig(FusionModelConfig):
 
 
 def moves(seen: Tensor, causal: bool) -> list[Tensor]:
-    """(B, U) bool -> permutations (B, U, U) for `Experts`: row k takes the k-th that was seen.
+    """Return matrices (B, U, U) for `Experts` that move the k-th available utterance to row k.
 
-    The second one (offline) takes them from the end. Gaps and padding are excluded on both sides.
+    seen: (B, U) bool. The second matrix (offline) has the reverse order.
     """
     count = torch.cumsum(seen.long(), dim=1)  # (B, U)
     row = torch.cumsum(torch.ones_like(count), dim=1)[..., None]  # (B, U, 1): 1, 2, ..., U
@@ -67,7 +66,7 @@ def moves(seen: Tensor, causal: bool) -> list[Tensor]:
 class Experts(nn.Module):
     """Sparse dynamic mixture of experts, n for each modality (section III-D).
 
-    An expert is a GRU over the utterances that were seen; offline one in each direction.
+    An expert is a GRU over the available utterances; offline, one in each direction.
     """
 
     def __init__(self, config: SummerConfig) -> None:
@@ -82,16 +81,16 @@ class Experts(nn.Module):
         )
 
     def forward(self, x: list[Tensor], orders: list[list[Tensor]]) -> list[Tensor]:
-        """x (B, U, d) and orders (as of `moves`) of each modality -> (B, U, d) of each.
+        """Return (B, U, d) of each modality; x (B, U, d) and orders (`moves`) of each.
 
-        Zeros where not seen.
+        Zeros where the modality is missing.
         """
         h = []
         for k, grus in enumerate(self.directions):
             order = torch.stack([o[k] for o in orders])  # (3, B, U, U)
-            y = order @ torch.stack(x)  # (3, B, U, d): the seen ones first, then nothing
+            y = order @ torch.stack(x)  # (3, B, U, d): available ones first, then zeros
             y = run(grus, y).unflatten(0, (3, -1))  # (3, n, B, U, d or d/2)
-            h.append(order.transpose(2, 3)[:, None] @ y)  # back to where they came from
+            h.append(order.transpose(2, 3)[:, None] @ y)  # back to the original order
         experts = torch.cat(h, dim=-1)  # (3, n, B, U, d)
         mixed = []
         for gate, of_one, e in zip(self.gates, x, experts, strict=True):
@@ -100,10 +99,10 @@ class Experts(nn.Module):
         return mixed
 
     def shares(self, w: Tensor) -> Tensor:
-        """How much each expert counts: its weight (B, U, n) -> sum 1, 0 for those dropped."""
+        """Return the shares of the experts for weights (B, U, n): sum 1, 0 for dropped ones."""
         mean = w.mean(dim=-1, keepdim=True)  # (B, U, 1)
         deviation = (w - mean).square().mean(dim=-1, keepdim=True).sqrt()
-        # A hair of tolerance: rounding must not drop an expert that is exactly at the limit.
+        # Tolerance: rounding must not drop an expert that is exactly at the limit.
         kept = (w - mean).abs() <= self.alpha * deviation + 1e-6  # (B, U, n)
         kept = kept | ~kept.any(dim=-1, keepdim=True)
         if self.training:
@@ -113,10 +112,10 @@ class Experts(nn.Module):
 
 
 def run(grus: nn.ModuleList, x: Tensor) -> Tensor:
-    """GRUs of one size, equally many for each x: (m, B, U, d) -> (len(grus), B, U, k).
+    """Run GRUs of equal size, the same number for each x: (m, B, U, d) -> (len(grus), B, U, k).
 
-    While training they step together: a dozen small ones after one another, with their backward
-    passes, would take most of a training. The exported model has them as they are.
+    In training all GRUs are computed as a batch: a dozen small ones in sequence, with their
+    backward passes, would take most of the time. The exported model has separate GRUs.
     """
     each = len(grus) // len(x)
     if not torch.is_grad_enabled() or torch.jit.is_tracing():
@@ -137,7 +136,7 @@ def run(grus: nn.ModuleList, x: Tensor) -> Tensor:
 
 
 class Temperature(nn.Module):
-    """A learned factor on the queries, and so on the scores of an attention."""
+    """A learned factor of the queries, which scales the scores of an attention."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -148,7 +147,7 @@ class Temperature(nn.Module):
 
 
 class DynamicAttention(Attention):
-    """softmax(Q K' / sqrt(d_k) * sigma) V with a learned sigma; eq. 4."""
+    """Attention softmax(Q K' / sqrt(d_k) * sigma) V with a learned sigma; eq. 4."""
 
     def __init__(self, d: int, heads: int, dropout: float) -> None:
         super().__init__(d, heads, dropout)
@@ -156,7 +155,7 @@ class DynamicAttention(Attention):
 
 
 class FusionLayer(nn.Module):
-    """One layer of one branch: anchor to second modality, the result to the third, feed-forward."""
+    """A layer of a branch: anchor attends to the second, then third modality; feed-forward."""
 
     def __init__(self, config: SummerConfig) -> None:
         super().__init__()
@@ -171,7 +170,7 @@ class FusionLayer(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(d) for _ in range(3))
 
     def forward(self, h: Tensor, others: list[Tensor], masks: list[Tensor]) -> Tensor:
-        """h (B, U, d), the two others and where they may be looked at -> (B, U, d)."""
+        """Return (B, U, d); h (B, U, d), the two other modalities and their attention masks."""
         for n, look in enumerate(self.looks):  # eq. 5, then eq. 6
             h = self.norms[n](h + self.dropout(look(h, others[n], masks[n])))  # (B, U, d)
         return self.norms[2](h + self.dropout(self.feed_forward(h)))
@@ -199,7 +198,7 @@ class Summer(FusionModel):
         )
 
     def fuse(self, inputs: Inputs) -> Details:
-        """The weights are those of the sum over the branches; the branches are the features."""
+        """Compute the fusion; weights: those of the sum of branches, which are the features."""
         seen, causal = inputs.seen, self.config.causal
         extra = self.speaker(inputs.speakers) + sinusoids(inputs.valid, self.config.width)
         h = [x + extra for x in self.embed(inputs.embeddings, seen)]  # 3 x (B, U, d); eq. 1

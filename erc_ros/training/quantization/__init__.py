@@ -1,1 +1,1 @@
-"""Smaller and faster networks: schemes, and the gate that a quantized bundle has to pass."""
+"""Quantization of networks: schemes, and the acceptance test (gate) of quantized bundles."""

@@ -1,4 +1,4 @@
-"""`erc quantize BUNDLE --scheme S`: a smaller bundle that passed the gate, or none."""
+"""`erc quantize BUNDLE --scheme S`: write a quantized bundle if it passes the gate."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ REFUSED = 3  # exit status; 1 is an error, 2 wrong use
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Quantize. Returns 0, 1 for an error that is explained, 2 for wrong use, 3 if refused."""
+    """Run the command; return 0, 1 for an error, 2 for wrong arguments, 3 if refused."""
     parser = argparse.ArgumentParser(
         prog="erc quantize",
         description="Write a smaller and faster copy of a float32 bundle, with a report, if it is "
@@ -50,8 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--target",
         default="cpu",
         choices=TARGETS,
-        help="what will run it; tensorrt: only forms that `erc build-engines` takes, measured as "
-        "the graphs that TensorRT gets",
+        help="target runtime; tensorrt: only schemes for `erc build-engines`, measured with the "
+        "graphs for TensorRT",
     )
     parser.add_argument(
         "--part", action="append", choices=PARTS, help="only this part (repeatable); default: all"
@@ -115,17 +115,17 @@ def quantize_bundle(
 
     Args:
         scheme: one of SCHEMES, or "auto"; or by part, "text=weight-only,fusion=dynamic".
-        parts: which; none: all that the bundle has, or that the scheme names.
-        material: reads the data; called once the bundle is known to be usable.
+        parts: parts to quantize; empty: all parts of the bundle, or those that the scheme names.
+        material: reads the data; called after the arguments are checked.
         target: one of TARGETS.
 
     Returns:
         The report.
 
     Raises:
-        RefusedError: the result is not as good on dev, or nothing is gained; nothing was written.
-        QuantizationError, BundleError: the bundle, the calibration data or `out` is not usable.
-        OSError: data are missing, or writing failed (the disk is full); nothing was written.
+        RefusedError: the accuracy on dev is lower, or there is no gain; nothing was written.
+        QuantizationError, BundleError: bundle, calibration data or `out` cannot be used.
+        OSError: data are missing, or writing failed (such as a full disk); nothing was written.
     """
     bundle = load_bundle(source)
     schemes = by_part(scheme)
@@ -168,10 +168,10 @@ def check(
     max_drop: float,
     target: str = "cpu",
 ) -> None:
-    """Refuse what cannot be quantized, or must not be written over.
+    """Check the arguments, and that `out` may be overwritten.
 
     Raises:
-        QuantizationError: says what, and the way out.
+        QuantizationError: states the fault and the remedy.
     """
     if unknown := [part for part in parts if part not in PARTS]:
         raise QuantizationError(f"unknown part {', '.join(unknown)}; known are {', '.join(PARTS)}")
@@ -206,17 +206,17 @@ def check(
     if out.resolve() == bundle.folder.resolve():
         raise QuantizationError(f"{out} is the float32 bundle itself; give another --out")
     if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise QuantizationError(f"{out} exists and is no bundle; give another --out")
+        raise QuantizationError(f"{out} exists and is not a bundle; give another --out")
 
 
 def by_part(scheme: str) -> dict[str, str]:
-    """What was asked for each part by name; empty for one scheme for all.
+    """Return part -> scheme; empty for one scheme for all parts.
 
     Args:
         scheme: such as "text=weight-only,fusion=dynamic", or "dynamic".
 
     Raises:
-        QuantizationError: it is written otherwise, or a part is named twice.
+        QuantizationError: another format, or a part is named twice.
     """
     if "=" not in scheme:
         return {}
@@ -230,7 +230,7 @@ def by_part(scheme: str) -> dict[str, str]:
 
 
 def _scheme(text: str) -> str:
-    """For the command line: wrong use names what is known."""
+    """Check a scheme of the command line; the error lists the known ones."""
     try:
         schemes = by_part(text)
     except QuantizationError as error:
@@ -250,9 +250,9 @@ def stage(
     folder: Path,
     summary: Mapping[str, Any] | None = None,
 ) -> None:
-    """A bundle with the quantized files; everything else as in the float32 bundle.
+    """Write a bundle with the quantized files and everything else of the float32 bundle.
 
-    summary: of the report, for the manifest's metrics.
+    summary: summary of the report, for the manifest's metrics.
     """
     folder.mkdir()
     for file in bundle.folder.iterdir():
@@ -270,11 +270,11 @@ def stage(
 
 
 def publish(staged: Path, out: Path) -> None:
-    """Rename `staged` to `out`; a bundle that is there moves away first, and back on failure."""
+    """Rename `staged` to `out`; an existing bundle is moved first, and restored on failure."""
     if not out.exists():
         staged.rename(out)
         return
-    old = staged.with_name("replaced")  # goes with the scratch folder
+    old = staged.with_name("replaced")  # deleted with the temporary folder
     out.rename(old)
     try:
         staged.rename(out)
@@ -284,13 +284,13 @@ def publish(staged: Path, out: Path) -> None:
 
 
 def machine() -> str:
-    """What the durations were measured on."""
+    """Describe the machine on which the durations were measured."""
     cores = len(os.sched_getaffinity(0))
     return f"{cores} cores of {platform.machine()}, {platform.system()}"
 
 
 def _summary(result: Mapping[str, Any]) -> dict[str, Any]:
-    """For the manifest: what was done, and what it cost."""
+    """Return schemes and losses for the manifest."""
     return {
         "float32_sha256": result["float32_bundle"]["sha256"],
         "schemes": {name: part["scheme"] for name, part in result["parts"].items()},

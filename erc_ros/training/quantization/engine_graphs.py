@@ -1,9 +1,8 @@
-"""The graphs that TensorRT gets of a bundle's networks, as files that ONNX Runtime can run.
+"""The graphs of a bundle's networks for TensorRT, as files that ONNX Runtime can run.
 
-An engine computes in float16 what its ONNX file has in float32, and takes int8 in one form only. So
-the gate of `erc quantize --target tensorrt` asks ONNX Runtime about the very graph that
-`erc build-engines` will give to TensorRT, also of parts that stay float32, and lets it compute the
-Q/DQ pairs as they stand.
+An engine uses float16 for the float32 operations of its ONNX file, and supports one form of int8.
+Therefore the gate of `erc quantize --target tensorrt` runs the graphs of `erc build-engines` with
+ONNX Runtime, also for parts that remain float32, without fusing the Q/DQ pairs.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from erc_ros.networks.session import Run, on_cpu
 from erc_ros.training.quantization.schemes import QuantizationError
 
 as_written: Callable[[Path], Run] = partial(on_cpu, as_written=True)
-"""Runs a graph on the CPU: int8 weights alone are not multiplied by int8 activations there."""
+"""Runs a graph on the CPU without int8 activations where only weights are int8."""
 
 
 class EngineGraphs:
-    """A network's file -> the file of its graph for TensorRT, made once.
+    """Returns the graph file for TensorRT of a network's file; each is made once.
 
     Args:
-        folder: where the graphs go.
+        folder: output folder of the graphs.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,7 +33,7 @@ class EngineGraphs:
         self._made: dict[Path, Path] = {}
 
     def __call__(self, network: Path) -> Path:
-        """Raises QuantizationError where TensorRT would not take the network; says why."""
+        """Return the graph file; raises QuantizationError if TensorRT does not support it."""
         if network not in self._made:
             model = graph.load(network)
             if problems := graph.problems(model):

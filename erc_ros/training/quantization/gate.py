@@ -1,9 +1,8 @@
-"""The gate: is a quantized bundle as good as its float32 version?
+"""The gate: the acceptance test of a quantized bundle against its float32 version.
 
-Everything is compared on the same inputs, decision by decision. The gate decides on dev: weighted
-F1 may fall by so many points, that of the whole bundle (its sounds and faces may be simulated) and
-that from text alone (which is real). Where it falls by more, the part to blame is the one that
-helps most when it is left in float32.
+Both are compared on the same inputs, prediction by prediction. The criterion is the drop of
+weighted F1 on dev, of the whole bundle (with audio and faces that may be simulated) and of text
+alone (which is real). If it is too large, the part whose float32 version reduces it most is named.
 """
 
 from __future__ import annotations
@@ -23,19 +22,19 @@ from erc_ros.training.quantization.task import ENCODERS, Run, Task, owners_of
 
 Floats = NDArray[np.float32]
 Choice = Mapping[str, Path]
-"""The file of every part."""
+"""Part -> file."""
 
 
 class RefusedError(RuntimeError):
-    """A quantized bundle loses more than allowed; the message says how much, and to what part."""
+    """A quantized bundle loses more than allowed; the message states the loss and the part."""
 
 
 @dataclass(frozen=True, slots=True)
 class GateComparison:
-    """Quantized against float32 on the same utterances. Weighted F1 and drop in points of 100.
+    """Quantized against float32 on the same utterances; weighted F1 and drop in points (0..100).
 
-    low, high: 95 % interval of the drop, conversations drawn with replacement. agreement: share of
-    equal decisions. largest, mean: difference of the logits.
+    low, high: 95 % interval of the drop, bootstrap over conversations. agreement: share of equal
+    predictions. largest, mean: absolute difference of the logits.
     """
 
     before: float
@@ -51,10 +50,10 @@ class GateComparison:
 def compare(
     labels: NDArray[np.int64], owners: NDArray[np.int64], before: Floats, after: Floats
 ) -> GateComparison:
-    """Logits (N, C) of float32 and of quantized networks.
+    """Compare logits (N, C) of float32 (before) and quantized networks (after).
 
     Args:
-        labels: (N,) the truth.
+        labels: (N,) reference labels.
         owners: (N,) the conversation of each utterance.
 
     Raises:
@@ -80,11 +79,11 @@ def compare(
 
 
 class Bench:
-    """Answers of any choice of files, each encoder run once for each split.
+    """Evaluates any choice of files; each encoder file runs once per split.
 
     Args:
-        form: the file that a choice's file is run as, where that is another one (`engine_graphs`).
-        opened: how a file is run.
+        form: file -> the file that is run for it (`engine_graphs`).
+        opened: opens a file for running.
     """
 
     def __init__(
@@ -103,7 +102,7 @@ class Bench:
     def logits(
         self, choice: Choice, split: str, seen: Sequence[bool] = (True, True, True)
     ) -> Floats:
-        """(N, C) with these files, from these modalities."""
+        """Return logits (N, C) with these files, from these modalities."""
         key = (*(choice[part] for part in self.task.parts), split, tuple(seen))
         if key not in self._logits:
             embeddings = {
@@ -116,13 +115,13 @@ class Bench:
     def compare(
         self, choice: Choice, split: str, seen: Sequence[bool] = (True, True, True)
     ) -> GateComparison:
-        """A choice against float32, from these modalities."""
+        """Compare a choice with float32, from these modalities."""
         material = self.task.material[split]
         before = self.logits(self.floats, split, seen)
         formed = {part: self._form(choice[part]) for part in self.task.parts}
         after = self.logits(formed, split, seen)
         labels, owners = material.labels, owners_of(material.conversations)
-        known = labels >= 0  # of the others no person says what would be right
+        known = labels >= 0  # the others have no label
         return compare(labels[known], owners[known], before[known], after[known])
 
     def _embedded(self, part: str, file: Path, split: str) -> Floats:
@@ -139,8 +138,8 @@ TEXT_ALONE = (True, False, False)
 class PartResult:
     """One quantized part on dev.
 
-    only: the whole bundle with nothing else quantized. without: the whole bundle with this part in
-    float32 and the others quantized. alone: answers from this modality alone (None for the fusion).
+    only: the whole bundle with only this part quantized. without: the whole bundle with this part
+    in float32 and the others quantized. alone: from this modality only (None for the fusion).
     """
 
     only: GateComparison
@@ -150,9 +149,9 @@ class PartResult:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The whole bundle on dev, from all modalities and from text, and every quantized part of it.
+    """Results on dev: the whole bundle, with all modalities and text alone; every quantized part.
 
-    text_without: from text alone, with this part in float32 and the others quantized.
+    text_without: from text alone, with a part in float32 and the others quantized.
     """
 
     total: GateComparison
@@ -161,7 +160,7 @@ class Verdict:
     text_without: Mapping[str, GateComparison]
 
     def refuse(self, max_drop: float) -> None:
-        """Do nothing if the bundle passes.
+        """Raise RefusedError unless the bundle passes.
 
         Raises:
             RefusedError: it loses more than `max_drop` points.
@@ -174,7 +173,7 @@ class Verdict:
 
 
 def passes(bench: Bench, choice: Choice, max_drop: float) -> bool:
-    """Whether a choice would pass the gate."""
+    """Return whether a choice passes the gate."""
     if bench.compare(choice, "dev").drop > max_drop:
         return False
     return bench.compare(choice, "dev", TEXT_ALONE).drop <= max_drop
@@ -191,7 +190,7 @@ def judge(bench: Bench, quantized: Choice) -> Verdict:
         if part in ENCODERS:
             alone = compared(one, seen=[part == encoder for encoder in ENCODERS])
         parts[part] = PartResult(only=compared(one), without=compared(others), alone=alone)
-        if part in ("text", "fusion"):  # what text alone goes through
+        if part in ("text", "fusion"):  # the parts that process text
             text_without[part] = compared(others, seen=TEXT_ALONE)
     return Verdict(compared(everything), compared(everything, seen=TEXT_ALONE), parts, text_without)
 

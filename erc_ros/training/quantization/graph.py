@@ -1,4 +1,4 @@
-"""Weights in an ONNX graph, any graph, and how they become small."""
+"""Find and quantize the weights of any ONNX graph."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 SMALLEST_TABLE = 1000
-"""Rows; smaller tables (positions, speakers) gain nothing."""
+"""Minimum number of rows of quantized tables; smaller ones (positions, speakers) give no gain."""
 LEVELS = 127
-"""int8 is used symmetrically, -127..127: zero stays zero, and no weight needs a zero point."""
+"""int8 is symmetric, -127..127, so that zero is exact and weights need no zero point."""
 
 _FORMS = ("multiply", "dequantize")
 
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """A constant that a node multiplies with. axis: its output channels, one scale for each."""
+    """A constant factor of a node. axis: its output channels, each with a scale."""
 
     name: str
     axis: int
 
 
 def channels(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> list[Weight]:
-    """Which inputs of a node are weights: those of matrix products, convolutions, recurrences.
+    """Return the inputs of a node that are weights: of matrix products, convolutions, recurrences.
 
-    shapes: of the graph's constants. A matrix product's weight may have any leading dimensions
-    (one matrix for each expert); they share the scales.
+    shapes: of the graph's constants. The weight of a matrix product may have leading dimensions
+    (such as experts), which share the scales.
     """
     candidates: list[Weight] = []
     if node.op_type == "MatMul":
@@ -47,7 +47,7 @@ def channels(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> list[W
 
 
 def weights(model: onnx.ModelProto) -> dict[str, Weight]:
-    """Every float weight of the graph, by name."""
+    """Return every float weight of the graph, by name."""
     shapes = {
         tensor.name: tuple(tensor.dims)
         for tensor in model.graph.initializer
@@ -57,7 +57,7 @@ def weights(model: onnx.ModelProto) -> dict[str, Weight]:
 
 
 def settle(model: onnx.ModelProto) -> None:
-    """Give every weight one name: exporters hide constants in nodes and behind `Identity`."""
+    """Make weights initializers with unique names instead of `Constant` and `Identity` nodes."""
     graph = model.graph
     alias: dict[str, str] = {}
     stored = {tensor.name for tensor in graph.initializer}
@@ -85,10 +85,10 @@ def settle(model: onnx.ModelProto) -> None:
 def quantize_channels(
     array: NDArray[np.float32], axis: int
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """int8 of the same shape, and one scale for each index of `axis`: max|W| / 127 (DDVLM, 3.7)."""
+    """Return int8 values and a scale per index of `axis`, max|W| / 127 (DDVLM, 3.7)."""
     others = tuple(n for n in range(array.ndim) if n != axis)
     largest = np.abs(array).max(axis=others)
-    least = np.finfo(np.float32).tiny * LEVELS  # of what is smaller nothing remains
+    least = np.finfo(np.float32).tiny * LEVELS  # smaller values become 0
     scales = (np.where(largest >= least, largest, 1) / LEVELS).astype(np.float32)
     shape = [1] * array.ndim
     shape[axis] = -1
@@ -97,7 +97,7 @@ def quantize_channels(
 
 
 def quantize_rows(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """(V, d) -> int8 (V, d) and scales (V, 1): row * scale differs by at most half a scale."""
+    """Return int8 (V, d) and scales (V, 1) of a table; the error is at most half a scale."""
     rows, scales = quantize_channels(table, 0)
     return rows, scales[:, None]
 
@@ -106,14 +106,14 @@ def quantize_weights(model: onnx.ModelProto, form: str) -> int:
     """Replace every float weight by int8 values and a scale for each output channel.
 
     Args:
-        form: how the float weight is made of them. "multiply": Cast and Mul, which every ONNX
-            Runtime computes once while loading: exact, whatever the options of the session.
-            "dequantize": DequantizeLinear, which TensorRT reads; ONNX Runtime 1.31 turns it into
-            MatMulNBits, whose activations are int8 in blocks of 32, and 1.23 computes it again
-            on every run.
+        form: operators that restore the float weight. "multiply": Cast and Mul, which every ONNX
+            Runtime computes once while loading: exact with all session options.
+            "dequantize": DequantizeLinear for TensorRT; ONNX Runtime 1.31 converts it to
+            MatMulNBits, whose activations are int8 in blocks of 32, and 1.23 computes it in every
+            run.
 
     Returns:
-        How many weights were replaced.
+        the number of replaced weights.
     """
     if form not in _FORMS:
         raise ValueError(f"form is {form!r}, must be one of {', '.join(_FORMS)}")
@@ -152,7 +152,7 @@ def quantize_tables(model: onnx.ModelProto) -> int:
     Gather(table, ids) becomes Cast(Gather(int8 table, ids)) * Gather(scales, ids).
 
     Returns:
-        How many tables were replaced.
+        the number of replaced tables.
     """
     tables = {
         tensor.name: tensor
@@ -194,7 +194,7 @@ def _looked_up(node: onnx.NodeProto, table: str) -> list[onnx.NodeProto]:
 
 def _replace_nodes(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
     copies = []
-    for node in nodes:  # the originals die with the list that they are taken out of
+    for node in nodes:  # removing a node from the list deletes it
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
         copies.append(copy)

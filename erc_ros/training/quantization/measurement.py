@@ -1,9 +1,9 @@
-"""How fast a network is, side by side with others, and how much memory it takes.
+"""Measure the speed of networks, compared with each other, and their memory.
 
     python -m erc_ros.training.quantization.measurement NETWORK.onnx INPUTS.npz
     python -m erc_ros.training.quantization.measurement BUNDLE
 
-print the second: in a process of its own, as memory that was once taken is not given back.
+print the memory. This needs a separate process, as freed memory is not always returned.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Feed = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Milliseconds for one input: median, what 95 % take at most, and mean."""
+    """Milliseconds for one input: median, 95 % quantile, and mean."""
 
     p50: float
     p95: float
@@ -38,7 +38,7 @@ class Speed:
 
 
 def speeds(files: Sequence[Path], feeds: Sequence[Feed]) -> list[Speed]:
-    """Of each file, run in turn so that other load hits all alike; the first inputs warm up."""
+    """Measure files in turn, so that other load affects all equally; the first inputs warm up."""
     networks = [Network(file) for file in files]
 
     def runs(network: Network) -> Callable[[Feed], object]:
@@ -48,13 +48,13 @@ def speeds(files: Sequence[Path], feeds: Sequence[Feed]) -> list[Speed]:
 
 
 def side_by_side(actions: Sequence[Callable[[Any], object]], items: Sequence[Any]) -> list[Speed]:
-    """How long each action takes for an item; every item goes through all of them in turn.
+    """Measure the duration of each action; all actions process each item in turn.
 
     Raises:
         ValueError: no items.
     """
     if not items:
-        raise ValueError("there is nothing to time the networks with")
+        raise ValueError("there are no inputs to measure the networks with")
     for action in actions:
         for item in items[:3]:
             action(item)
@@ -71,10 +71,10 @@ def side_by_side(actions: Sequence[Callable[[Any], object]], items: Sequence[Any
 
 
 def peak_memory(network: Path, feed: Feed) -> float:
-    """MB that loading a network and running it adds to a process, at most at any time.
+    """Return the peak memory (MB) that loading and running a network adds to a process.
 
     Raises:
-        RuntimeError: the process failed; says how.
+        RuntimeError: the process failed; states the reason.
     """
     with tempfile.TemporaryDirectory() as folder:
         inputs = Path(folder) / "inputs.npz"
@@ -84,7 +84,7 @@ def peak_memory(network: Path, feed: Feed) -> float:
 
 
 def bundle_memory(bundle: Path) -> float:
-    """The same for a recognizer with all networks of a bundle, at their full sizes."""
+    """Return the peak memory (MB) of a recognizer with all networks and maximum input sizes."""
     return _in_own_process(bundle)
 
 
@@ -123,7 +123,7 @@ def _bundle_peak(folder: Path) -> float:
 
 
 def _status(name: str) -> float:
-    """A line of /proc/self/status in MB. Not getrusage: it reports the parent's peak as well."""
+    """Return a value of /proc/self/status in MB; getrusage would include the parent's peak."""
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024 / 1e6

@@ -1,4 +1,4 @@
-"""What a quantized bundle tells about itself: quantization.json, and the same to be read."""
+"""The report of a quantized bundle: quantization.json, and the same as Markdown."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _FOR_TARGET = {
         "",
         "For TensorRT: F1 is that of the graphs that `erc build-engines` gives to TensorRT, every "
         "part with float16, computed by ONNX Runtime. Times and memory are those of the bundle's "
-        "files on this CPU, and say nothing about a GPU: not measured here.",
+        "files on this CPU, not of a GPU, which was not measured.",
     ),
 }
 
 
 def part_costs(bench: Bench, part: str, file: Path) -> dict[str, Any]:
-    """Size, speed and memory of a part, float32 and quantized."""
+    """Measure size, speed and memory of a part, float32 and quantized."""
     feeds = bench.task.feeds(part, "dev", TIMED)
     largest = max(feeds, key=lambda feed: sum(array.nbytes for array in feed.values()))
     files = [bench.floats[part], file]
@@ -49,7 +49,7 @@ def part_costs(bench: Bench, part: str, file: Path) -> dict[str, Any]:
 
 
 def bundle_costs(bench: Bench, staged: Path) -> dict[str, Any]:
-    """Size of all networks, time of a whole utterance (2 threads next to the caller), memory."""
+    """Measure size of all networks, time of an utterance (2 additional threads), and memory."""
     folders = [bench.task.bundle.folder, staged]
     bundles = [load_bundle(folder) for folder in folders]
     utterances = bench.task.utterances("dev", TIMED)
@@ -76,7 +76,7 @@ def describe(
     machine: str,
     target: str = "cpu",
 ) -> dict[str, Any]:
-    """Everything but `costs` of the whole bundle, ready for JSON. Test is looked at here, once."""
+    """Return everything but `costs` of the bundle, ready for JSON. Evaluates test, once."""
     bundle = bench.task.bundle
     everything = {**bench.floats, **{part: each.file for part, each in made.items()}}
     return {
@@ -111,17 +111,17 @@ def describe(
 
 
 def write(report: Mapping[str, Any], folder: Path) -> None:
-    """Both files."""
+    """Write both files."""
     text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
     (folder / JSON).write_text(text, encoding="utf-8")
     (folder / MARKDOWN).write_text(markdown(report), encoding="utf-8")
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """The report as tables."""
+    """Return the report as Markdown tables."""
     source, counts = report["float32_bundle"], report["utterances"]
     lines = [
-        "# What quantization changed",
+        "# Effect of quantization",
         "",
         f"From the float32 bundle {source['name']} {source['version']} "
         f"(sha256 {source['sha256'][:12]}), by `erc quantize`, on {report['machine']}.",
@@ -179,7 +179,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         )
     if report["tried"]:
         lines += ["", "## What was tried", "", "| part | candidates: p50 ms, gate |", "|---|---|"]
-    words = {True: "passed", False: "refused", None: "not asked"}
+    words = {True: "passed", False: "refused", None: "not tested"}
     for name, candidates in report["tried"].items():
         each = (f"{t['scheme']} {t['milliseconds']:.2f} {words[t['passed']]}" for t in candidates)
         lines.append(f"| {name} | {'; '.join(each)} |")
@@ -204,7 +204,7 @@ def _rounded(speed: Speed) -> dict[str, float]:
 
 
 def _what_it_cannot_know(report: Mapping[str, Any]) -> str:
-    """How large a loss the utterances of dev leave open."""
+    """State the largest loss that dev cannot exclude."""
     high = max(report[name]["high"] for name in ("dev", "dev_text_alone"))
     if high <= report["max_drop"]:
         return "The 95 % intervals of both drops lie below that."

@@ -1,4 +1,4 @@
-"""The quantization schemes: one small configuration each, whose `write` applies it.
+"""The quantization schemes: a configuration each, whose `write` applies it.
 
 All work on any ONNX graph of float32 and write plain ONNX operators of the same opset (17 here:
 onnxruntime 1.23.2 loads them). Inputs and outputs keep their names, types and shapes.
@@ -32,9 +32,9 @@ from erc_ros.training.quantization.graph import quantize_tables, quantize_weight
 from erc_ros.training.quantization.smoothing import smooth
 
 Feed = Mapping[str, NDArray[Any]]
-"""One run's inputs, by name."""
+"""Inputs of one run, by name."""
 
-# The quantizer advises at level INFO and warning about models without shapes; we prepare them.
+# The quantizer warns about models without shapes, which are prepared here.
 logging.getLogger("onnxruntime.quantization").setLevel(logging.ERROR)
 
 _PRODUCTS = ["Conv", "MatMul"]
@@ -51,20 +51,20 @@ def _check_alphas(alphas: Sequence[float], min_count: int) -> None:
 
 
 class QuantizationError(ValueError):
-    """A network cannot be quantized this way; the message says which, why, and what to do."""
+    """A network cannot be quantized; the message states the reason and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class WeightOnly:
     """int8 weights, one symmetric scale per output channel; embeddings per row (DDVLM, 3.7).
 
-    Everything is computed in float32. Saves space, and time only where reading memory is slow.
+    Computes in float32. Saves space, and time only where memory bandwidth is the limit.
     """
 
     precision: ClassVar[str] = "int8-weights"
     calibrated: ClassVar[bool] = False
     form: str = "multiply"
-    """How the float weight is computed: "multiply" or "dequantize", see `quantize_weights`."""
+    """Operators of the float weight: "multiply" or "dequantize", see `quantize_weights`."""
 
     def write(self, source: Path, target: Path, _: Sequence[Feed]) -> None:
         """Write `source` as `target`."""
@@ -77,7 +77,7 @@ class WeightOnly:
 
 @dataclass(frozen=True, slots=True)
 class Dynamic:
-    """Matrix products in int8, activations with the range that they have in each run.
+    """Matrix products in int8; the range of activations is determined in each run.
 
     Convolutions and recurrences stay float32: int8 is slower there (9 times, MobileNetV3).
     """
@@ -94,7 +94,7 @@ class Dynamic:
 class SmoothQuant:
     """Dynamic int8 after moving the activations' outliers into the weights (Xiao et al. 2023).
 
-    alphas: how much of them is moved; the best of these on the calibration data is taken.
+    alphas: shares to move; the best one on the calibration data is used.
     """
 
     precision: ClassVar[str] = "int8-dynamic"
@@ -114,7 +114,7 @@ class Static:
     """Convolutions and matrix products in int8 between Q/DQ, with ranges from calibration data.
 
     ranges: of the activations, "minmax" (all values) or "percentile" (99.999 % of the values).
-    keep: parts of names; nodes whose names contain one stay float32.
+    keep: parts of names; nodes whose names contain one remain float32.
     """
 
     precision: ClassVar[str] = "int8-static"
@@ -134,11 +134,11 @@ class Static:
 
 @dataclass(frozen=True, slots=True)
 class Symmetric:
-    """The int8 that TensorRT takes: pairs of Q/DQ with zero point 0 before the products.
+    """int8 for TensorRT: pairs of Q/DQ with zero point 0 before the products.
 
-    As `Static`, but activations are symmetric, and outputs and biases stay as they are: TensorRT
-    fuses what follows a product, and adds biases in float. Embedding tables and everything else
-    that is not a product become float16 when the engine is built.
+    As `Static`, but activations are symmetric, and outputs and biases are not quantized: TensorRT
+    fuses operators after a product, and adds biases in float. Embedding tables and everything but
+    products become float16 when the engine is built.
 
     alphas: if not empty, outliers are moved into the weights first, see `SmoothQuant`.
     """
@@ -196,26 +196,26 @@ SCHEMES: dict[str, Scheme] = {
     "symmetric-smooth": Symmetric(alphas=(0.3, 0.5, 0.7)),
     "fp16": Half(),
 }
-"""By the name that `erc quantize --scheme` takes."""
+"""Name for `erc quantize --scheme` -> scheme."""
 FOR_TENSORRT = ("symmetric", "symmetric-smooth", "weight-only-dq")
-"""What TensorRT takes; the activations of all but the last are int8."""
+"""Schemes for TensorRT; the activations of all but the last are int8."""
 FOR_CPU = tuple(name for name in SCHEMES if not name.startswith("symmetric"))
-"""What `auto` tries: everything that is not for an engine only."""
+"""Schemes that `auto` tries: all that are not for engines only."""
 
 
 def quantize(scheme: Scheme, source: Path, target: Path, calibration: Sequence[Feed] = ()) -> int:
-    """Write the float32 network `source` as `target`, smaller.
+    """Quantize the float32 network `source` and write it as `target`.
 
     Args:
-        calibration: inputs as the network will get them, some dozen to a hundred, of training data
-            only. Schemes with `calibrated` need them.
+        calibration: typical inputs of the network, some dozen to a hundred, from training data
+            only; required by schemes with `calibrated`.
 
     Returns:
-        How many constants became smaller; 0 if there is nothing that the scheme applies to. The
-        target is then as the source.
+        the number of smaller constants; 0 if the scheme applies to none, and the target is then
+            equal to the source.
 
     Raises:
-        QuantizationError: calibration data are missing, or do not fit the network.
+        QuantizationError: calibration data are missing, or do not match the network.
     """
     if scheme.calibrated:
         check_calibration(source, calibration)
@@ -224,10 +224,10 @@ def quantize(scheme: Scheme, source: Path, target: Path, calibration: Sequence[F
 
 
 def check_calibration(network: Path, calibration: Sequence[Feed]) -> None:
-    """Refuse calibration data that do not fit this network.
+    """Check that calibration data match the inputs of this network.
 
     Raises:
-        QuantizationError: missing, or with other names, types or sizes, or with NaN; says which.
+        QuantizationError: data are missing, have NaN or other names, types or sizes; names them.
     """
     if not calibration:
         raise QuantizationError(
@@ -254,16 +254,16 @@ def check_calibration(network: Path, calibration: Sequence[Feed]) -> None:
 
 
 def small_constants(file: Path) -> int:
-    """How many constants with at least two dimensions are not float32 (nor integers by nature)."""
+    """Return the number of constants of two or more dimensions that were quantized."""
     small = {onnx.TensorProto.INT8, onnx.TensorProto.UINT8, onnx.TensorProto.FLOAT16}
     graph = onnx.load(str(file)).graph
     return sum(t.data_type in small and len(t.dims) >= 2 for t in graph.initializer)
 
 
 def _dynamic(source: Path, target: Path) -> None:
-    """7 of the 8 bits are used.
+    """Quantize dynamically with 7 of the 8 bits.
 
-    CPUs without VNNI add pairs of products in 16 bits, which would overflow with 8.
+    CPUs without VNNI add pairs of products in 16 bits, which would overflow with 8 bits.
     """
     with _prepared(source, target) as prepared:
         quantization.quantize_dynamic(
@@ -284,7 +284,7 @@ def _smoothed(
     calibration: Sequence[Feed],
     int8: Callable[[Path, Path], None],
 ) -> None:
-    """Smooth by the best of `alphas`, then quantize by `int8`."""
+    """Smooth with the best of `alphas`, then quantize with `int8`."""
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".smooth-") as folder:
         settled = Path(folder) / "settled.onnx"
         onnx.save(_settled(source), str(settled))
@@ -300,7 +300,7 @@ def _static(
     ranges: str = "minmax",
     keep: Sequence[str] = (),
 ) -> None:
-    """Q/DQ pairs around convolutions and products, with ranges from calibration data."""
+    """Insert Q/DQ pairs around convolutions and products, with ranges from calibration data."""
     with _prepared(source, target) as prepared:
         model = onnx.load(str(prepared))
         quantizer = QDQQuantizer(
@@ -315,7 +315,7 @@ def _static(
                 node.name for node in model.graph.node if any(part in node.name for part in keep)
             ],
             op_types_to_quantize=_PRODUCTS,
-            # The products inside attention have no weights; they and softmax stay float32.
+            # Attention scores and softmax remain float32, as these products have no weights.
             extra_options={"MatMulConstBOnly": True, **options},
         )
         quantizer.quantize_model()
@@ -323,9 +323,9 @@ def _static(
 
 
 def _ranges(how: str, network: Path, feeds: Sequence[Feed]) -> Any:
-    """The range of each activation.
+    """Return the range of each activation.
 
-    Input by input: the calibrators keep every activation of all inputs that they get at once.
+    Processes inputs one by one, as the calibrators store all activations of a batch of inputs.
     """
     calibrator = create_calibrator(
         network,
@@ -334,14 +334,14 @@ def _ranges(how: str, network: Path, feeds: Sequence[Feed]) -> Any:
         calibrate_method=_RANGES[how],
         extra_options={} if how == "minmax" else {"num_bins": 2048, "percentile": 99.999},
     )
-    with contextlib.redirect_stdout(io.StringIO()):  # a line for every tensor
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints a line for every tensor
         for feed in feeds:
             calibrator.collect_data(_Reader([feed]))
         return calibrator.compute_data()
 
 
 def _settled(source: Path) -> onnx.ModelProto:
-    """The network with plain matrix products: a Gemm is MatMul and Add."""
+    """Return the network with every Gemm replaced by MatMul and Add."""
     model = onnx.load(str(source))
     settle(model)
     whole = ONNXModel(model)
@@ -352,13 +352,13 @@ def _settled(source: Path) -> onnx.ModelProto:
 
 @contextlib.contextmanager
 def _prepared(source: Path, target: Path) -> Iterator[Path]:
-    """The network as the quantizer wants it, tables small and shapes known; next to the target."""
+    """Yield the network prepared for the quantizer: quantized tables, inferred shapes."""
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".prepared-") as folder:
         settled, prepared = (Path(folder) / f"{name}.onnx" for name in ("settled", "prepared"))
         model = _settled(source)
         quantize_tables(model)
         onnx.save(model, str(settled))
-        # ONNX Runtime's optimizations are left to the robot's.
+        # Graph optimizations are done when the robot loads the network.
         quant_pre_process(
             str(settled), str(prepared), skip_optimization=True, skip_symbolic_shape=True
         )
@@ -366,7 +366,7 @@ def _prepared(source: Path, target: Path) -> Iterator[Path]:
 
 
 class _Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
-    """Calibration inputs in the form that ONNX Runtime asks for."""
+    """Calibration inputs in the interface of ONNX Runtime."""
 
     def __init__(self, inputs: Sequence[Feed]) -> None:
         self._inputs: Iterator[Feed] = iter(inputs)

@@ -1,6 +1,6 @@
-"""Quantized networks for the parts of a bundle: all by one scheme, or each by its fastest.
+"""Quantize the parts of a bundle: with given schemes, or each with its fastest scheme.
 
-What is fastest depends on the machine, so it is measured here and now.
+The fastest scheme depends on the machine and is measured on this one.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from erc_ros.training.quantization.schemes import (
     quantize,
 )
 
-CALIBRATION, TIMED = 64, 60  # inputs
+CALIBRATION, TIMED = 64, 60  # numbers of inputs
 ALIKE = 1.05
-"""Durations within 5 % count as equal; of two equal ones the smaller file is better."""
+"""Durations within 5 % count as equal; the smaller file is then better."""
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A quantized part: by which of SCHEMES, and its file."""
+    """A quantized part: the name of its scheme, and its file."""
 
     scheme: str
     file: Path
@@ -34,7 +34,7 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """A candidate of a part. passed: None if a faster one passed before it was asked."""
+    """A candidate of a part. passed: None if not tested, as a faster one passed."""
 
     scheme: str
     milliseconds: float
@@ -43,10 +43,10 @@ class Tried:
 
 
 def by_schemes(bench: Bench, schemes: Mapping[str, str], folder: Path) -> dict[str, Made]:
-    """Each part by its own scheme; parts to which it does not apply are excluded.
+    """Quantize each part with its own scheme; parts to which it does not apply are excluded.
 
     Raises:
-        QuantizationError: calibration data do not fit a network.
+        QuantizationError: calibration data do not match a network.
     """
     made = {}
     for part, scheme in schemes.items():
@@ -63,13 +63,13 @@ def fastest(
     folder: Path,
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[dict[str, Made], dict[str, list[Tried]]]:
-    """For each part the fastest candidate with which the bundle passes the gate on dev.
+    """Select for each part the fastest candidate with which the bundle passes the gate on dev.
 
-    One part after the other, on top of what was chosen before, so that all together pass as well. A
-    part for which float32 is best is excluded.
+    Parts are processed in sequence, together with the earlier choices, so that the result passes as
+    well. A part for which float32 is best is excluded.
 
     Returns:
-        What was chosen, and what was tried for each part, fastest first.
+        the selection, and the candidates of each part, fastest first.
     """
     made: dict[str, Made] = {}
     tried: dict[str, list[Tried]] = {}
@@ -107,14 +107,14 @@ def for_tensorrt(
     folder: Path,
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[dict[str, Made], dict[str, list[Tried]]]:
-    """For each part the form that a GPU makes most of and with which the bundle passes the gate.
+    """Select for each part the best scheme for a GPU with which the bundle passes the gate.
 
-    How fast they are is known on the robot only. There int8 activations are faster than int8
-    weights alone, which are smaller than float16: they are asked in this order, and of those with
-    int8 activations, which are equally fast, first the one whose answers are nearest to float32's.
+    Speed on the robot's GPU is unknown here. int8 activations are faster than int8 weights only,
+    which are smaller than float16. Candidates are tested in this order; schemes with int8
+    activations, which are equally fast, are sorted by their difference from float32.
 
     Returns:
-        As `fastest`; the durations are those of this CPU.
+        as `fastest`; the durations are those of this CPU.
     """
     made: dict[str, Made] = {}
     tried: dict[str, list[Tried]] = {}
@@ -142,13 +142,13 @@ def for_tensorrt(
 
 
 def best(candidates: Sequence[Tried]) -> str:
-    """The fastest one's name; of those that are as fast, the smallest one's."""
+    """Return the name of the fastest candidate; of equally fast ones, the smallest."""
     limit = ALIKE * min(candidate.milliseconds for candidate in candidates)
     alike = [candidate for candidate in candidates if candidate.milliseconds <= limit]
     return min(alike, key=lambda candidate: candidate.bytes).scheme
 
 
 def _make(source: Path, part: str, scheme: str, feeds: Sequence[Feed], folder: Path) -> Path | None:
-    """The quantized file, or None if there is nothing in the part that the scheme applies to."""
+    """Write the quantized file; None if the scheme applies to nothing in the part."""
     target = folder / f"{part}-{scheme}.onnx"
     return target if quantize(SCHEMES[scheme], source, target, feeds) else None

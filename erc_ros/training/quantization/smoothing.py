@@ -1,12 +1,12 @@
-"""SmoothQuant (Xiao et al. 2023): the outliers of activations move into the weights.
+"""SmoothQuant (Xiao et al. 2023): move the outliers of activations into the weights.
 
 X W = (X / s)(s W) for any s > 0, one number for each input channel. With
 s = max|X|^alpha / max|W|^(1 - alpha) neither factor has channels that are much larger than the
-others, which int8 with one scale for all of X would pay for in every other channel.
+others, which would reduce the resolution of int8 with one scale for all of X.
 
 DDVLM (section 3.7) writes s = (max|X| / max|W|)^rho; at alpha = rho = 0.5 the two are the same.
 
-No maintained library does this on ONNX graphs.
+Implemented here because no maintained library does this on ONNX graphs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from onnx import helper, numpy_helper
 
 from erc_ros.networks.network import Network
 
-SMALLEST, LARGEST = 1e-3, 1e3  # of s; a channel that was never active says nothing
+SMALLEST, LARGEST = 1e-3, 1e3  # bounds of s, for channels that were never active
 
 Feed = Mapping[str, NDArray[Any]]
 Array = NDArray[np.float32]
@@ -35,7 +35,7 @@ def smooth(
     calibration: Sequence[Feed],
     quantize: Callable[[Path, Path], None],
 ) -> Path:
-    """Smooth and quantize with every alpha; return the file whose outputs are nearest to float's.
+    """Smooth and quantize with every alpha; return the file with outputs closest to float32.
 
     Args:
         source: float32 network; the results are written next to it.
@@ -55,7 +55,7 @@ def smooth(
 
 
 def activation_ranges(source: Path, calibration: Sequence[Feed]) -> dict[str, Array]:
-    """The largest |X| in each channel, (K,), of every X that a constant matrix multiplies."""
+    """Return the largest |X| per channel (K,) of every X with a product by a constant matrix."""
     model = onnx.load(str(source))
     names = sorted(_products(model))
     outputs = {port.name for port in model.graph.output}
@@ -78,7 +78,7 @@ def activation_ranges(source: Path, calibration: Sequence[Feed]) -> dict[str, Ar
 
 
 def smoothed_model(source: Path, ranges: Mapping[str, Array], alpha: float) -> onnx.ModelProto:
-    """The same function as `source`, with X / s before and s W in every constant matrix product.
+    """Return `source` with X / s and s W in every product with a constant matrix.
 
     Products of the same X (query, key and value) share s, so X is divided once.
     """
@@ -117,7 +117,7 @@ def smoothed_model(source: Path, ranges: Mapping[str, Array], alpha: float) -> o
 
 
 def smoothing_scale(activation: Array, weight: Array, alpha: float) -> Array:
-    """s (K,) of the largest |X| and |W| in each input channel; 1 where one of them is 0."""
+    """Return s (K,) for the largest |X| and |W| per input channel; 1 where one of them is 0."""
     used = (activation > 0) & (weight > 0)
     x, w = np.where(used, activation, 1.0), np.where(used, weight, 1.0)
     scale = np.clip(x**alpha / w ** (1 - alpha), SMALLEST, LARGEST)
@@ -126,7 +126,7 @@ def smoothing_scale(activation: Array, weight: Array, alpha: float) -> Array:
 
 
 def _products(model: onnx.ModelProto) -> dict[str, list[onnx.NodeProto]]:
-    """X's name -> the products with a constant float matrix (K, N) that take it."""
+    """Return name of X -> its products with constant float matrices (K, N)."""
     matrices = {
         tensor.name
         for tensor in model.graph.initializer
@@ -140,7 +140,7 @@ def _products(model: onnx.ModelProto) -> dict[str, list[onnx.NodeProto]]:
 
 
 def _outputs(file: Path, feeds: Sequence[Feed]) -> Array:
-    """All outputs of all runs, in one row."""
+    """Return all outputs of all runs as one array (n,)."""
     network = Network(file)
     return np.concatenate(
         [array.ravel() for feed in feeds for array in network(dict(feed)).values()]

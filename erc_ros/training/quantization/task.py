@@ -1,12 +1,12 @@
-"""What a bundle is measured on, and how its networks read it: dialogues, sounds, faces.
+"""Evaluation data of a bundle (dialogues, audio, faces), and their processing by its networks.
 
-The only module of the quantization that knows what the networks take. A bundle whose manifest names
-its corpus is measured on that corpus, on its own sounds and faces (`CorpusMaterial`).
+The only module of the quantization that depends on the networks' inputs. A bundle whose manifest
+names its corpus is evaluated on its audio and faces (`CorpusMaterial`).
 
-Any other is measured on MELD's text and labels. MELD's sounds and faces are not here: every
-utterance gets a clip of other corpora with its label (or, for a fixed share, with any label; see
-`training.simulation`). That is simulation; it serves to compare a network with its own float32
-version on the same input, nothing else.
+Any other bundle is evaluated on MELD's text and labels. MELD's audio and faces are not available:
+every utterance gets a clip of other corpora with its label (or, for a fixed share, with any label;
+see `fusion.simulation`). This simulation is only for the comparison of a network with its float32
+version on the same input.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from erc_ros.values.utterance import FaceCrop, Utterance
 PARTS = ("text", "audio", "visual", "fusion")
 ENCODERS = PARTS[:3]
 SPLITS = ("calibration", "dev", "test")
-"""calibration: a part of the training data; dev decides; test is looked at once."""
+"""calibration: a part of the training data; the gate uses dev; test is evaluated once."""
 CALIBRATION_DIALOGUES, CALIBRATION_FACES = 40, 300
 MISMATCH = {"audio": 0.53, "visual": 0.75}
-"""Share of clips with any label: makes each modality alone about as weak as published for MELD."""
-FACES = 8  # crops of an utterance, for its latency
-PICTURES = 16  # of an utterance, as `erc cut-faces` cuts them
+"""Share of clips with any label; gives each modality about the accuracy published for MELD."""
+FACES = 8  # crops per utterance in measurements of latency
+PICTURES = 16  # crops per utterance, as by `erc cut-faces`
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -53,7 +53,7 @@ Run = Callable[[dict[str, NDArray[Any]]], dict[str, Floats]]
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """One split.
+    """The data of one split.
 
     sounds: clips (n,) int16 at 16 kHz. faces: (F, S, S) uint8. Labels are indices into LABELS.
     """
@@ -66,30 +66,30 @@ class Material:
 
     def __post_init__(self) -> None:
         if not any(c.utterances for c in self.conversations):
-            raise ValueError("there is no utterance to measure on")
+            raise ValueError("there is no utterance to evaluate")
         for name, labels in (("sound", self.sound_labels), ("face", self.face_labels)):
             if lacking := sorted(set(self.labels.tolist()) - set(labels.tolist())):
                 names = ", ".join(LABELS[label] for label in lacking)
                 raise ValueError(f"no {name} has the labels {names}")
 
     told = (
-        "text and labels are MELD's; sounds and faces are simulated (clips of RAVDESS, EmoDB, FER+)"
-        ": good for comparing with float32, no benchmark"
+        "text and labels are MELD's; audio and faces are simulated (clips of RAVDESS, EmoDB, FER+)"
+        ": only for comparisons with float32, not a benchmark"
     )
 
     @property
     def labels(self) -> Labels:
-        """(N,), of all utterances in their order."""
+        """Return the labels (N,) of all utterances in their order."""
         return labels_of(self.conversations)
 
     def drawn(self, part: str) -> tuple[Labels, Sequence[NDArray[Any]]]:
-        """The clip of each utterance (N,), and the clips: sounds (n,) or images (1, S, S)."""
+        """Return the clip of each utterance (N,), and the clips: audio (n,) or images (1, S, S)."""
         labels = self.sound_labels if part == "audio" else self.face_labels
         chosen = draw(self.labels, labels, MISMATCH[part], seed=ENCODERS.index(part))
         return chosen, self.sounds if part == "audio" else tuple(self.faces[:, None])
 
     def shown(self, number: int) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
-        """Audio and images of an utterance as its latency is measured with."""
+        """Return audio and images of an utterance, to measure its latency."""
         sounds = draw(self.labels, self.sound_labels, 0.0, seed=0)
         places = range(number * FACES, (number + 1) * FACES)
         return self.sounds[sounds[number]], np.take(self.faces, places, axis=0, mode="wrap")
@@ -97,9 +97,9 @@ class Material:
 
 @dataclass(frozen=True, eq=False)
 class CorpusMaterial:
-    """One split of the corpus that the bundle learned from, with its own sounds and faces.
+    """One split of the bundle's training corpus, with its own audio and faces.
 
-    They are decoded when they are asked for, so memory does not grow with the corpus.
+    They are decoded on access, so that memory does not grow with the corpus.
     """
 
     corpus: str
@@ -107,32 +107,32 @@ class CorpusMaterial:
 
     def __post_init__(self) -> None:
         if not (self.labels >= 0).any():
-            raise ValueError("there is no labelled utterance to measure on")
+            raise ValueError("there is no labeled utterance to evaluate")
 
     @property
     def told(self) -> str:
-        """What the data are, for the report."""
-        return f"words, sounds, faces and labels are those of {self.corpus}"
+        """Description of the data for the report."""
+        return f"text, audio, faces and labels are those of {self.corpus}"
 
     @property
     def labels(self) -> Labels:
-        """(N,), -100 where no person labelled."""
+        """Return the labels (N,), -100 without a label."""
         return labels_of(self.conversations)
 
     def drawn(self, part: str) -> tuple[Labels, Sequence[NDArray[Any]]]:
-        """Its own clip of each utterance (N,), and the clips; an empty one where there is none."""
+        """Return the clip of each utterance (N,), and the clips; a missing one is empty."""
         clips = _Clips(self.corpus, part, self.conversations)
         return np.arange(len(clips)), clips
 
     def shown(self, number: int) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
-        """Audio and images of an utterance."""
+        """Return audio and images of an utterance."""
         audio = self.drawn("audio")[1][number]
         return audio, self.drawn("visual")[1][number]
 
 
 @dataclass(frozen=True, eq=False)
 class _Clips(Sequence[NDArray[Any]]):
-    """Sounds (n,) int16 or images (T, H, W, 3) BGR of utterances, decoded when asked for."""
+    """Audio (n,) int16 or images (T, H, W, 3) BGR of utterances, decoded on access."""
 
     corpus: str
     part: str
@@ -164,19 +164,19 @@ AnyMaterial = Material | CorpusMaterial
 
 
 def labels_of(conversations: Sequence[Conversation]) -> Labels:
-    """(N,), of all utterances in their order, -100 where no person labelled."""
+    """Return the labels (N,) of all utterances in their order, -100 without a label."""
     said = (u.label for c in conversations for u in c.utterances)
     return np.array([-100 if label is None else label for label in said], np.int64)
 
 
 def owners_of(conversations: Sequence[Conversation]) -> Labels:
-    """(N,): the number of each utterance's conversation."""
+    """Return the number (N,) of each utterance's conversation."""
     counts = [len(c.utterances) for c in conversations]
     return np.repeat(np.arange(len(counts)), counts)
 
 
 def material_of(bundle: Bundle, data: Path, corpus: str = "") -> Mapping[str, AnyMaterial]:
-    """What a bundle is measured on: `corpus`, else the one that its manifest names, else MELD's.
+    """Read the evaluation data: `corpus`, else the corpus of the manifest, else MELD.
 
     Raises:
         FileNotFoundError: a data set is missing.
@@ -206,13 +206,13 @@ def material_of(bundle: Bundle, data: Path, corpus: str = "") -> Mapping[str, An
 
 
 def read_material(data: Path, bundle: Bundle) -> dict[str, Material]:
-    """MELD's dialogues with RAVDESS, EmoDB and FER+, per split.
+    """Read MELD's dialogues with RAVDESS, EmoDB and FER+, per split.
 
     Speakers of dev and test are those that the manifest of the bundle names as held out
     (`training.held_out.audio`); calibration takes all others. Faces follow the split of FER+.
 
     Raises:
-        FileNotFoundError: a data set is missing; says which and where it was expected.
+        FileNotFoundError: a data set is missing; names the expected path.
         ValueError: the bundle has an audio part and its manifest does not name held-out speakers.
     """
     dialogues = {
@@ -246,14 +246,14 @@ def read_material(data: Path, bundle: Bundle) -> dict[str, Material]:
 
 
 class Task:
-    """Runs the networks of a bundle over the material, as the robot does: one input at a time.
+    """Runs the networks of a bundle on the data as on the robot, one input at a time.
 
-    The networks are given, so that float32 and quantized ones are measured by the same code.
+    The networks are arguments, so that float32 and quantized ones are evaluated by the same code.
 
     Args:
-        bundle: its sizes, tokenizer and files; the files are the float32 networks.
-        material: for every split.
-        workers: how many conversations, clips or images at a time; None: as many as cores.
+        bundle: sizes, tokenizer and the float32 networks.
+        material: data of every split.
+        workers: number of conversations, clips or images in parallel; None: number of cores.
     """
 
     def __init__(
@@ -268,12 +268,12 @@ class Task:
         self._heard: dict[bytes, Floats] = {}
 
     def file(self, part: str) -> Path:
-        """The float32 network of a part."""
+        """Return the float32 network of a part."""
         file: Path = getattr(self.bundle, part).file
         return file
 
     def embed(self, part: str, run: Run, split: str) -> Floats:
-        """What an encoder says about every utterance, (N, E); NaN where it has nothing to say."""
+        """Return an encoder's embeddings (N, E) of all utterances; NaN without input."""
         material = self.material[split]
         if part == "text":
             rows = self._each(lambda c: self._text(run, c), material.conversations)
@@ -298,7 +298,7 @@ class Task:
         split: str,
         seen: Sequence[bool] = (True, True, True),
     ) -> Floats:
-        """Outputs of the fusion, (N, C), from these modalities only.
+        """Return logits (N, C) of the fusion, from these modalities only.
 
         embeddings: of the three encoders, (N, E) each.
         """
@@ -314,16 +314,16 @@ class Task:
         return np.concatenate([row for rows in self._each(answer, jobs) for row in rows])
 
     def feeds(self, part: str, split: str, limit: int) -> list[Feed]:
-        """At most `limit` inputs of a part as they come while the float32 networks work.
+        """Return at most `limit` inputs of a part, collected while the float32 networks run.
 
-        One after the other, so that they are the same ones in the same order every time.
+        Processes one after the other, so that the result is reproducible.
         """
         small = self._first(split, limit)
         recorded: list[Feed] = []
 
         def recording(network: Run) -> Run:
             def run(feed: dict[str, NDArray[Any]]) -> dict[str, Floats]:
-                # the text encoder writes over the keys and values that it gave
+                # the text encoder overwrites the keys and values that it returned
                 recorded.append({name: np.array(value) for name, value in feed.items()})
                 return network(feed)
 
@@ -337,7 +337,7 @@ class Task:
         return recorded[:limit]
 
     def utterances(self, split: str, limit: int) -> list[Utterance]:
-        """The first utterances with sound and faces as the recognizer takes them."""
+        """Return the first utterances with audio and faces, as inputs of the recognizer."""
         material = self._first(split, limit).material[split]
         made: list[Utterance] = []
         for owner, conversation in enumerate(material.conversations):
@@ -362,7 +362,7 @@ class Task:
         return made
 
     def _first(self, split: str, limit: int) -> Task:
-        """The task with only so many conversations that they have `limit` utterances, if it can."""
+        """Return the task with the first conversations that have `limit` utterances."""
         material, kept, count = self.material[split], [], 0
         for conversation in material.conversations:
             if count >= limit:
@@ -373,17 +373,17 @@ class Task:
         return Task(self.bundle, {**self.material, split: few}, workers=1)
 
     def _each(self, function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-        """In their order; ONNX Runtime lets go of the interpreter while it computes."""
+        """Map in threads, in order; ONNX Runtime releases the GIL."""
         with ThreadPoolExecutor(self._workers) as workers:
             return list(workers.map(function, items))
 
     def _text(self, run: Run, conversation: Conversation) -> Floats:
-        """(n, E): utterance by utterance, with the keys and values of those before."""
+        """Return embeddings (n, E), with cached keys and values of earlier utterances."""
         encoder = open_text_encoder(run, self.bundle.text, self._prompt)
         return encoder.conversation(Turn(u.speaker, u.text) for u in conversation.utterances)
 
     def embed_sound(self, run: Run, audio: NDArray[np.int16]) -> Floats | None:
-        """What the audio network says of a clip, (1, E); None: nothing."""
+        """Return the audio network's embedding (1, E) of a clip; None without audio."""
         assert self.bundle.audio is not None
         if unusable(audio):
             return None
@@ -394,7 +394,7 @@ class Task:
         return run(voice_inputs([alone], (), self.bundle.audio.heard))["embedding"]
 
     def _features(self, audio: NDArray[np.int16]) -> Floats:
-        """What the speaker network says; it is never quantized, so each clip is computed once."""
+        """Return the speaker features of a clip, cached: their network is never quantized."""
         assert isinstance(self.bundle.audio, VoiceAudio)
         key = blake2b(audio.tobytes(), digest_size=16).digest()
         if key not in self._heard:
@@ -409,7 +409,7 @@ class Task:
         return VoiceFeatures(speaker_network(self.bundle), self.bundle.audio.max_seconds)
 
     def embed_face(self, run: Run, pictures: NDArray[np.uint8]) -> Floats | None:
-        """What the visual network says of images (T, ...), (T, E); None: nothing."""
+        """Return the visual network's embeddings (T, E) of images (T, ...); None without images."""
         assert self.bundle.visual is not None
         crops = [FaceCrop(0, image) for image in pictures]
         inputs, _ = visual_inputs(self.bundle.visual, crops)
@@ -422,7 +422,7 @@ class Task:
         embeddings: Mapping[str, Floats],
         seen: Sequence[bool],
     ) -> Iterator[dict[str, NDArray[Any]]]:
-        """The fusion's input for every utterance: the last ones of its conversation."""
+        """Yield the fusion's input for every utterance, with the last ones of its conversation."""
         speakers = np.array([u.speaker for u in conversation.utterances], np.int64)
         for last in range(len(conversation.utterances)):
             first = max(0, last + 1 - self.bundle.fusion.context)
@@ -445,7 +445,7 @@ class Task:
 
 
 def draw(labels: Labels, clip_labels: Labels, mismatch: float, seed: int) -> Labels:
-    """The clip of each utterance, (N,): one of its label, or for a share, of any label."""
+    """Draw a clip (N,) for each utterance: with its label, or for a share, with any label."""
     rng = np.random.default_rng(seed)
     chance, place = rng.random(len(labels)), rng.random(len(labels))
     wanted = np.where(chance < mismatch, rng.permutation(labels), labels)

@@ -1,4 +1,4 @@
-"""The stage of acoustic features by openSMILE: functionals, standardised, and fewer of them.
+"""The stage of acoustic features by openSMILE: standardized functionals, reduced by PCA.
 
 features/{train,dev,test}   a feature store
 scale.safetensors           mean, deviation and components, from the train split
@@ -22,17 +22,17 @@ from erc_ros.training.systems.stages import Work
 
 RAW = "functionals"
 LARGEST = 10.0
-"""Deviations; a functional of a rare kind of audio may be hundreds away from the rest."""
+"""Features are clipped at this number of deviations; functionals of rare audio have outliers."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenSmileStage:
-    """Which features, and how many are kept."""
+    """The feature set and the number of components."""
 
     feature_set: str = "ComParE_2016"
     components: int = 512
-    """Principal ones, of the train split; SUMMER has 512 for MELD and 100 for IEMOCAP and does not
-    say how. Fewer where there are fewer utterances."""
+    """Number of principal components of the train split; SUMMER reduces to 512 for MELD and 100 for
+    IEMOCAP by an unspecified method. Limited by the number of utterances."""
 
     def __post_init__(self) -> None:
         if self.feature_set not in SETS:
@@ -42,13 +42,13 @@ class OpenSmileStage:
 
 
 def measure_sound(stage: OpenSmileStage, work: Work) -> None:
-    """openSMILE over the corpus."""
+    """Compute openSMILE's features of the corpus."""
     encoder = OpenSmileEncoder(stage.feature_set)
     for name, split in work.material.splits.items():
         encode_split(work.material.corpus, split.split, encoder, work.folder / RAW / name)
     train = FeatureStore(work.folder / RAW / "train")
     if len(train) < 2:
-        raise ValueError(f"{len(train)} utterances of train have sound, at least 2 are needed")
+        raise ValueError(f"{len(train)} utterances of train have audio, at least 2 are required")
     scale = _scale(train.take(train.keys())[0], stage.components)
     save_file(scale, work.folder / "scale.safetensors")
     for name in SPLITS:
@@ -56,7 +56,7 @@ def measure_sound(stage: OpenSmileStage, work: Work) -> None:
 
 
 def _scale(x: NDArray[np.float32], components: int) -> dict[str, NDArray[np.float32]]:
-    """Of features (N, d): mean (d,), deviation (d,), and the components (d, k) of what is left."""
+    """Return mean (d,), deviation (d,) and principal components (d, k) of features (N, d)."""
     mean, deviation = x.mean(axis=0), x.std(axis=0)
     deviation = np.where(deviation > 1e-6 * np.abs(mean) + 1e-12, deviation, np.inf)
     z = _standardised(x, mean, deviation)

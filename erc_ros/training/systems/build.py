@@ -1,9 +1,9 @@
-"""Everything from the corpora to a bundle, by one command: `erc train config/edge.yaml`.
+"""Build a bundle from the corpora by one command: `erc train config/edge.yaml`.
 
-A recipe of kind `build` names steps, each an `erc` command with what it makes. They run in their
-order. A step is not run again if what it makes is there and neither it, its recipe nor an earlier
-step has changed; an interrupted training goes on where it stopped. What another person made of the
-same recipes can be put in its place before: it is taken as it is, and said so.
+A recipe of kind `build` names steps, each an `erc` command with its output file. They run in order.
+A step is not repeated if its output exists and the step, its recipe and all earlier steps are
+unchanged; an interrupted training continues. An output that exists before the first run, such as a
+copied one, is used without change, and reported.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ ERC = (
     sys.executable,
     "-m",
     "erc_ros.cli",
-)  # each in a process of its own, which ends with its memory
+)  # each in a separate process, to free its memory
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """One command.
 
-    erc: its words, such as [train, config/training/text.yaml, --out, runs/text]. makes: a file that
-    is there when it is done. hours: how long it took on two cores.
+    erc: its arguments, such as [train, config/training/text.yaml, --out, runs/text]. makes: a file
+    that exists when it is done. hours: its duration on two cores.
     """
 
     name: str
@@ -61,10 +61,10 @@ class BuildConfig:
 
 
 def train(recipe: Recipe) -> None:
-    """`erc train config/edge.yaml`.
+    """Run `erc train config/edge.yaml`.
 
     Raises:
-        RecipeError: the recipe is not usable, or a step failed; names it.
+        RecipeError: the recipe cannot be used, or a step failed; names it.
     """
     recipe.refuse_other_sections({"build"})
     data = [] if recipe.given_data is None else ["--data", str(recipe.given_data)]
@@ -82,14 +82,14 @@ def run_steps(
     run: Callable[[Sequence[str]], int],
     say: Callable[[str], None],
 ) -> None:
-    """Run what is not done; told before how long it takes.
+    """Run the steps that are not done; `say` first receives the estimated duration.
 
     Args:
-        out: keeps what was done.
+        out: folder with the record of finished steps.
         run: an `erc` command -> its exit status.
 
     Raises:
-        RecipeError: a step failed, or did not make what it says.
+        RecipeError: a step failed, or did not make its output.
     """
     record = out / RECORD
     known = read_json(record) if record.is_file() else {}
@@ -102,8 +102,8 @@ def run_steps(
     for step in steps:
         digest = digests[step.name]
         if step not in todo:
-            taken = "" if step.name in known else ", taken as it is"
-            say(f"{step.name}: {step.makes} is there{taken}")
+            taken = "" if step.name in known else ", used without change"
+            say(f"{step.name}: {step.makes} exists{taken}")
         else:
             say(f"{step.name}: erc {' '.join(step.erc)}")
             begin = time.monotonic()
@@ -121,7 +121,7 @@ def _is_done(step: Step, digest: str, known: dict[str, str]) -> bool:
 
 
 def _digest(step: Step, before: str) -> str:
-    """Of everything that decides what a step makes: its words, its recipe, and earlier steps."""
+    """Return a hash of everything that determines a step's output."""
     recipes = [recipe_file(word).read_text("utf-8") for word in step.erc if word.endswith(".yaml")]
     told = json.dumps([step.erc, recipes, before])
     return hashlib.sha256(told.encode()).hexdigest()[:16]

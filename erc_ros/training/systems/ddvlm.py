@@ -4,18 +4,18 @@
 
 | stage | section | |
 |---|---|---|
-| `text` | 3.3, 3.4 | RoBERTa that also learns from its moving average |
-| `text_plain` | table 4 | the same from the labels alone |
-| `descriptions` | 3.3 | a vision-language model says what is seen in a clip; or a file of that |
-| `sentences` | 3.3 | a sentence encoder embeds what was said |
-| `features` | - | instead of all of these: the features that a corpus is published as |
-| `visual` | table 4 | a student of those embeddings, from the labels alone |
+| `text` | 3.3, 3.4 | RoBERTa with self-distillation from its moving average |
+| `text_plain` | table 4 | the same with the labels only |
+| `descriptions` | 3.3 | a vision-language model describes a clip; or a file of descriptions |
+| `sentences` | 3.3 | a sentence encoder embeds the descriptions |
+| `features` | - | instead of all of these: published features of a corpus |
+| `visual` | table 4 | a network on these embeddings, with the labels only |
 | `visual_kd` | 3.5 | the same taught by the text stage: response, feature and JSD |
-| `visual_kd_plain` | table 4 | the same taught by `text_plain`: no self-distillation anywhere |
-| `camera` | - | an encoder of clips taught by that student: what a robot can run |
+| `visual_kd_plain` | table 4 | the same taught by `text_plain`: without self-distillation |
+| `camera` | - | an encoder of clips taught by that student, which a robot can run |
 | `fusion` | 3.6 | residual fusion of the text and the distilled student |
 
-The fusion begins with the text stage's classifier, so that at first it answers as the text does.
+The fusion is initialized with the text stage's classifier, so that it starts with its predictions.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ SOURCES = ("sentences", NAME)
 
 
 def begin_with_text(head: FusionModel, work: Work, reads: dict[str, str], seed: int) -> None:
-    """Give the residual fusion the classifiers that its encoders were trained with.
+    """Initialize the residual fusion with the classifiers of its encoders.
 
-    The text's gives z_t; the visual student's gives s_conf where it reads the embedding itself.
+    The text's gives z_t; the visual student's gives s_conf if its input is the embedding.
     """
     if not isinstance(head, Ddvlm):
         return

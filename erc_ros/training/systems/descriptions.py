@@ -1,7 +1,7 @@
-"""DDVLM's visual stages: clips put into words, words into embeddings, a student of the text.
+"""DDVLM's visual stages: describe clips, embed the descriptions, train a student of the text.
 
-Descriptions need a vision-language model and, but for the smallest, a GPU; a file of descriptions
-that were made elsewhere (`encoders.descriptions` has its form) takes their place.
+Descriptions need a vision-language model and, except for the smallest, a GPU; alternatively, the
+stage uses a file of descriptions (format: `encoders.descriptions`).
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ AT_ONCE = 64
 
 @dataclass(frozen=True, slots=True)
 class DescriptionsStage:
-    """Who describes the clips: a model on this machine, or a person before."""
+    """Source of the descriptions: a model on this machine, or a file."""
 
     file: str = ""
-    """Descriptions that are there already."""
+    """File of existing descriptions."""
     describer: DescriberConfig | None = None
     device: str = "cpu"
 
@@ -71,7 +71,7 @@ class DescriptionsStage:
 
 @dataclass(frozen=True, slots=True)
 class SentencesStage:
-    """The sentence encoder, as it is."""
+    """The sentence encoder, which is not trained."""
 
     model: str = PACKAGED
     """DDVLM: sentence-transformers/all-mpnet-base-v2."""
@@ -86,14 +86,14 @@ class FeatureStudentStage:
     loss: DistillationLoss = field(
         default_factory=partial(DistillationLoss, response_tau=4.0, jensen_shannon=0.2)
     )
-    """DDVLM's (its section 3.5)."""
+    """Loss weights; the defaults are DDVLM's (section 3.5)."""
 
 
 def describe(stage: DescriptionsStage, work: Work) -> None:
-    """descriptions.jsonl of every clip of the corpus.
+    """Write descriptions.jsonl of every clip of the corpus.
 
     Raises:
-        ValueError: the file is none, or says nothing about this corpus.
+        ValueError: the file is invalid, or has no descriptions of this corpus.
     """
     file = work.folder / DESCRIPTIONS
     if stage.file:
@@ -101,7 +101,7 @@ def describe(stage: DescriptionsStage, work: Work) -> None:
         keys = {key for split in work.material.splits.values() for key in split.keys}
         if not keys & known.keys():
             raise ValueError(
-                f"{stage.file} describes {len(known)} utterances and none of {work.material.corpus}"
+                f"{stage.file} describes {len(known)} utterances, but not of {work.material.corpus}"
                 f"; its keys must be such as {sorted(keys)[0]!r}"
             )
         shutil.copyfile(stage.file, file)
@@ -124,7 +124,7 @@ def _pictures(material: Material) -> Iterator[Sample]:
 
 
 def embed_sentences(stage: SentencesStage, work: Work) -> None:
-    """The feature stores of the descriptions' embeddings."""
+    """Write the feature stores of the descriptions' embeddings."""
     file = work.inputs["descriptions"] / DESCRIPTIONS
     encoder = DescriptionEncoder(file, sentence_encoder(stage.model))
     for name, split in work.material.splits.items():
@@ -144,13 +144,13 @@ def embed_sentences(stage: SentencesStage, work: Work) -> None:
 def learn_features(
     stage: FeatureStudentStage, work: Work, sources: Sequence[str], teacher: str = ""
 ) -> None:
-    """Train the network on the features of a stage, alone or taught by another.
+    """Train the network on the features of a stage, optionally with a teacher.
 
     Args:
-        sources: the stages whose features it may be, the first that the recipe has.
+        sources: candidate stages of the features; the first one in the recipe is used.
 
     Raises:
-        ValueError: it has none.
+        ValueError: the recipe has none of them.
     """
     source = next((name for name in sources if name in work.inputs), "")
     if not source:

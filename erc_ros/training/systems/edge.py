@@ -1,8 +1,8 @@
-"""Fit the late fusion on simulated trimodal dialogues (`simulation`), as the robot will use it.
+"""Fit the late fusion of the robot on simulated trimodal dialogues (`simulation`).
 
-The classifiers come in closed form (`fusion.late_fusion`); dev says how far voice and face are
-trusted, by what they cost while they are missing or broken (`fusion.conditions`). Test is measured
-once.
+The classifiers are fitted without gradient descent over epochs (`fusion.late_fusion`); the failure
+probabilities of voice and face are fitted on dev, by the loss with missing or broken modalities
+(`fusion.conditions`). Test is evaluated once.
 
 Results: OUT/seed-0/ and its copy OUT/best/ with fusion.onnx, metrics.json, best.safetensors,
 logits.npz (of seed-0) and the clips that were drawn.
@@ -57,22 +57,22 @@ from erc_ros.training.heads.late_fusion import LateFusion, LateFusionConfig
 from erc_ros.training.onnx import export_fusion
 
 CHOSEN_CLIPS = "clips.safetensors"
-"""In OUT/best: which clip each utterance got, "<modality>.<split>" (N,)."""
+"""File in OUT/best: the clip of each utterance, "<modality>.<split>" (N,)."""
 FILES = ("fusion.onnx", "best.safetensors")
 CONTEXT = 1
-"""The late fusion reads the current utterance only."""
+"""The input of the late fusion is the current utterance only."""
 
 
 @dataclass(frozen=True, slots=True)
 class FusionConfig:
-    """What is fused; the section `fusion` of a recipe. Paths are relative to where `erc` runs."""
+    """Inputs of the fusion; the section `fusion` of a recipe. Paths: from the working directory."""
 
     text: str = "runs/text/best"
     """Folders of the trained encoders."""
     audio: str = "runs/audio/best"
     visual: str = "runs/face/best"
     text_also: tuple[str, ...] = ()
-    """Corpora that the text classifier learns from in addition to the dialogues."""
+    """Training corpora of the text classifier in addition to the dialogues."""
 
     @property
     def folders(self) -> EncoderFolders:
@@ -84,7 +84,7 @@ class FusionConfig:
 
 @dataclass(frozen=True, eq=False)
 class FusionSetup:
-    """What a fit needs.
+    """Inputs of a fit.
 
     clips: of audio and visual. more_text: embeddings (N, E) and labels (N,) of other corpora.
     """
@@ -97,7 +97,7 @@ class FusionSetup:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What decides the result."""
+        """Return the settings that determine the result."""
         train = self.splits["train"]
         return plain(
             {
@@ -108,7 +108,7 @@ class FusionSetup:
         )
 
     def dev_conditions(self, model: nn.Module) -> list[Result]:
-        """Results on dev in every condition."""
+        """Evaluate every condition on dev."""
         drawn = {
             name: SimulatedModality(
                 clips.dev.embeddings, clips.dev.labels, self.simulated[name].dev_draws
@@ -123,7 +123,7 @@ class FusionSetup:
 
 
 def train(recipe: Recipe) -> None:
-    """`erc train config/training/fusion.yaml`: fit, measure and export.
+    """Run `erc train config/training/fusion.yaml`: fit, evaluate and export.
 
     Raises:
         RecipeError, FileNotFoundError: the recipe or the trained encoders are not usable.
@@ -152,7 +152,7 @@ def train(recipe: Recipe) -> None:
 
 
 def fit(setup: FusionSetup, out: Path) -> None:
-    """Fit the fusion, test it once and export it; nothing if that is done."""
+    """Fit the fusion, test it once and export it, unless this is already done."""
     settings = setup.settings
     if finished(out / METRICS, settings):
         print(f"{out} is finished")
@@ -193,7 +193,7 @@ def fit(setup: FusionSetup, out: Path) -> None:
 
 
 def subsets(predict: Any, splits: Mapping[str, Dialogues]) -> dict[str, Any]:
-    """Weighted F1 on dev and test from every set of modalities.
+    """Compute weighted F1 on dev and test from every set of modalities.
 
     predict: (dialogues, context, modalities) -> logits (N, C). Returns `test` and `dev_subsets`:
     set of modalities -> weighted F1.

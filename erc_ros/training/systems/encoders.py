@@ -1,17 +1,17 @@
-"""Stages that make embeddings: an encoder is fine-tuned whole, or taken as it is.
+"""Stages that make embeddings: an encoder is fine-tuned, or used without training.
 
-What such a stage leaves, for every seed:
+Results of such a stage, for every seed:
 
     best.safetensors, training.json    of the training loop (`engine.trainer`)
     encoder/                           the encoder as a Hugging Face folder (safetensors)
     head.safetensors                   its classifier: weight (C, d), bias (C,)
-    reading.json                       how it is read: prompt, which token, longest input; labels
-    features/{train,dev,test}          a feature store: its embedding of every utterance
-    answers/{train,dev,test}           another: its logits
+    reading.json                       settings: prompt, token position, maximum length; labels
+    features/{train,dev,test}          feature stores: embeddings of every utterance
+    answers/{train,dev,test}           feature stores: logits
     logits.npz, metrics.json           dev and test, for `erc evaluate` and `erc table`
 
-A student reads the features and the answers of its teacher's stage (MAGTKD, eq. 6-14): the teacher
-is the fine-tuned encoder itself.
+A student uses the features and the logits of its teacher's stage (MAGTKD, eq. 6-14): the teacher is
+the fine-tuned encoder itself.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ from erc_ros.training.systems.stages import Work
 
 FEATURES, ANSWERS, ENCODER = "features", "answers", "encoder"
 DECODED = "decoded"
-"""Frames of clips while a stage runs, as its video encoder takes them."""
+"""Folder with frames of clips while a stage runs, as inputs of its video encoder."""
 HEAD = "head.safetensors"
 ALONE = DistillationLoss(response=0.0, feature=0.0)
 CHOICE = DistillationConfig(metric="weighted_f1")
@@ -83,25 +83,25 @@ class TextStage:
     encoder: TextEncoderConfig
     trainer: TrainerConfig
     dropout: float = 0.1
-    """Before the classifier."""
+    """Dropout before the classifier."""
     self_distillation: SelfDistillationConfig | None = None
-    """From its moving average (DDVLM, section 3.4)."""
+    """Self-distillation from its moving average (DDVLM, section 3.4)."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechStage:
-    """Fine-tune any waveform encoder of Hugging Face, with a teacher or alone."""
+    """Fine-tune any waveform encoder of Hugging Face, with or without a teacher."""
 
     encoder: SpeechEncoderConfig
     trainer: TrainerConfig
     dropout: float = 0.0
     loss: DistillationLoss = field(default_factory=DistillationLoss)
-    """What a teacher's answers and features count; without a teacher the labels count alone."""
+    """Weights of the losses with a teacher; without a teacher only labels are used."""
 
 
 @dataclass(frozen=True, slots=True)
 class VideoStage:
-    """Fine-tune any video encoder of Hugging Face, with a teacher or alone."""
+    """Fine-tune any video encoder of Hugging Face, with or without a teacher."""
 
     encoder: VideoEncoderConfig
     trainer: TrainerConfig
@@ -111,7 +111,7 @@ class VideoStage:
 
 @dataclass(frozen=True, slots=True)
 class FrozenSpeechStage:
-    """A waveform encoder as it was published, such as a converted emotion2vec."""
+    """A published waveform encoder without training, such as a converted emotion2vec."""
 
     encoder: SpeechEncoderConfig
     device: str = "cpu"
@@ -124,7 +124,7 @@ def learn_alone(stage: EncoderStage, work: Work, stored: Sequence[str] = SPLITS)
     """Fine-tune on the labels.
 
     Args:
-        stored: the splits whose features and answers are kept: train is for a stage that reads it.
+        stored: splits whose features and logits are written; train is for a stage that needs it.
     """
     for seed in work.seeds:
         _learn(stage, work, seed, None, stored)
@@ -132,14 +132,14 @@ def learn_alone(stage: EncoderStage, work: Work, stored: Sequence[str] = SPLITS)
 
 
 def learn_from(teacher: str, stage: EncoderStage, work: Work) -> None:
-    """Fine-tune on the labels and on what another stage says (MAGTKD, eq. 6-14)."""
+    """Fine-tune on the labels and on the outputs of another stage (MAGTKD, eq. 6-14)."""
     for seed in work.seeds:
         _learn(stage, work, seed, work.read(teacher, seed))
     shutil.rmtree(work.folder / DECODED, ignore_errors=True)
 
 
 def embed_only(stage: FrozenSpeechStage, work: Work) -> None:
-    """Take a published encoder as it is."""
+    """Embed with a published encoder without training."""
     encoder = make_encoder(stage.encoder)
     encoder.model.to(stage.device)
     for name, split in work.material.splits.items():
@@ -160,7 +160,7 @@ def _learn(
         return
     folder, trainer, settings = begun
     material = work.material
-    set_seeds(seed)  # the robot's own networks begin with random weights
+    set_seeds(seed)  # the robot's networks start with random weights
     encoder = make_encoder(stage.encoder)
     kept = work.folder / DECODED
     rows = usable_rows(material, encoder, work.folder / "unusable.json", kept)
@@ -200,17 +200,17 @@ def _encode(
 
 
 def save_reading(encoder: Trainable, config: Any, material: Material, folder: Path) -> None:
-    """reading.json: with it and encoder/ the encoder can be made again, as `erc export` does."""
+    """Write reading.json, from which, with encoder/, `erc export` loads the encoder."""
     options = {k: v for k, v in plain(asdict(config)).items() if k != "model"}
     content = {"modality": encoder.modality, "options": options, "labels": list(material.labels)}
     write_json(folder / READING, {**content, "prompt_version": PROMPT_VERSION})
 
 
 def saved_encoder(folder: Path) -> Trainable:
-    """The encoder that a stage left in its folder of a seed.
+    """Load the encoder from a stage's folder of a seed.
 
     Raises:
-        ValueError, FileNotFoundError: it left none, or a damaged one.
+        ValueError, FileNotFoundError: it is missing or damaged.
     """
     file = folder / READING
     content = read_json(file)
@@ -226,13 +226,13 @@ def saved_encoder(folder: Path) -> Trainable:
 def usable_rows(
     material: Material, encoder: Trainable, file: Path, kept: Path | None = None
 ) -> dict[str, NDArray[np.int64]]:
-    """Which labelled utterances of each split the encoder can learn from.
+    """Return the rows of labeled utterances of each split that the encoder can use.
 
-    Every clip is opened once, as many at a time as there are processors; what was found is kept in
-    `file`, key -> reason, and frames in `kept` (`read_sample`).
+    Opens every clip once, in parallel on all processors; the result is stored in `file`, key ->
+    reason, and frames in `kept` (`read_sample`).
 
     Raises:
-        ValueError: a split has none.
+        ValueError: a split has no such utterances.
     """
     if file.is_file():
         unusable: dict[str, str] = read_json(file)
@@ -270,13 +270,13 @@ def _unusable(split: Utterances, row: int, encoder: Trainable, kept: Path | None
 
 
 def read_sample(split: Utterances, row: int, encoder: Trainable, kept: Path | None) -> Sample:
-    """What an encoder gets of an utterance.
+    """Return the input of an encoder for an utterance.
 
     Args:
-        kept: a folder for the frames of a video encoder, as it takes them: a clip is decoded once.
+        kept: cache folder for the frames of a video encoder, so that a clip is decoded once.
 
     Raises:
-        UnusableMediaError: it has no such clip, or a broken one.
+        UnusableMediaError: its clip is missing or broken.
     """
     if kept is None or not isinstance(encoder, VideoEncoder) or not encoder.can_reduce:
         return split.sample(row, encoder.modality)
@@ -289,7 +289,7 @@ def read_sample(split: Utterances, row: int, encoder: Trainable, kept: Path | No
     sample = encoder.reduced(sample)
     assert sample.frames is not None
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{row}.{os.getpid()}.part")  # a killed run leaves no half of a file
+    part = file.with_name(f"{row}.{os.getpid()}.part")  # renamed when complete
     with part.open("wb") as stream:
         np.save(stream, sample.frames)
     part.replace(file)
@@ -298,7 +298,7 @@ def read_sample(split: Utterances, row: int, encoder: Trainable, kept: Path | No
 
 @dataclass(frozen=True, eq=False)
 class EncoderInputs:
-    """Utterances as inputs, read when they are asked for: memory is bounded by the batch."""
+    """Utterances as inputs, read on access: memory is bounded by the batch."""
 
     split: Utterances
     rows: NDArray[np.int64]
@@ -312,10 +312,10 @@ class EncoderInputs:
     def __call__(
         self, rows: NDArray[np.int64], generator: np.random.Generator | None
     ) -> dict[str, Tensor]:
-        """What the encoder's `collate` makes of some of them.
+        """Return the encoder's inputs (`collate`) for some rows.
 
         Raises:
-            ValueError: a clip is no longer what it was when training began.
+            ValueError: a clip was changed after the training began.
         """
         samples = [
             read_sample(self.split, row, self.encoder, self.kept)
@@ -329,7 +329,7 @@ class EncoderInputs:
 
 @dataclass(frozen=True, eq=False)
 class TextInputs(EncoderInputs):
-    """Texts are of very different lengths, and known without reading a clip."""
+    """Text inputs, which have very different, known lengths."""
 
     sizes: NDArray[np.int64]
 
@@ -341,18 +341,18 @@ def task_split(
     inputs: Callable[[Utterances, NDArray[np.int64]], ModelInputs],
     width: int,
 ) -> TaskSplit:
-    """What a student learns from; where it has a teacher, only what the teacher knows, too.
+    """Return a student's training data; with a teacher, only utterances with teacher outputs.
 
     Args:
-        teacher: the folder with its stores.
+        teacher: the folder with the teacher's stores.
         inputs: (split, rows) -> the student's inputs.
-        width: of the student's features.
+        width: size of the student's features.
 
     Raises:
-        ValueError: the teacher knows none of the utterances.
+        ValueError: the teacher has outputs of none of the utterances.
     """
     if teacher is None:
-        # As wide as its own features, so that it draws the same numbers as one with a teacher.
+        # Features of its own size, so that random numbers are equal to those with a teacher.
         nothing = np.zeros((len(rows), width), np.float32)
         return TaskSplit(inputs(split, rows), split.labels[rows], nothing, nothing)
     keys = [split.keys[row] for row in rows.tolist()]
@@ -360,7 +360,7 @@ def task_split(
     features, known = FeatureStore(teacher / FEATURES / name).take(keys)
     answers, _ = FeatureStore(teacher / ANSWERS / name).take(keys)
     if not known.any():
-        raise ValueError(f"{teacher} says nothing about any utterance of {name}")
+        raise ValueError(f"{teacher} has no outputs for any utterance of {name}")
     rows = rows[known]
     return TaskSplit(inputs(split, rows), split.labels[rows], answers[known], features[known])
 
@@ -372,7 +372,7 @@ def student_task(
     material: Material,
     parts: Mapping[str, TaskSplit],
 ) -> DistillationTask:
-    """A student of a real corpus."""
+    """Return the distillation task of a student."""
     return DistillationTask(modality, network, width, material.labels, parts)
 
 
@@ -386,7 +386,7 @@ def _inputs(
 
 
 Classifier = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""weight (C, d) and bias (C,)."""
+"""Weight (C, d) and bias (C,)."""
 
 
 def save_head(student: Student, folder: Path) -> Classifier:
@@ -397,7 +397,7 @@ def save_head(student: Student, folder: Path) -> Classifier:
 
 
 def write_answers(folder: Path, head: Classifier, splits: Sequence[str] = SPLITS) -> None:
-    """The stores `answers`: a linear classifier (weight, bias) of the stores `features`."""
+    """Write the stores `answers`: logits of a linear classifier for the stores `features`."""
     weight, bias = head
     for name in splits:
         store = FeatureStore(folder / FEATURES / name)
@@ -413,15 +413,15 @@ def write_store(
     features: NDArray[np.float32],
     left_out: Mapping[str, str],
 ) -> None:
-    """A feature store in one piece."""
+    """Write a feature store with one shard."""
     create(folder, encoder, features.shape[1], 1)
     write_shard(folder, 0, encoder, keys, features, left_out)
 
 
 def keep_results(folder: Path, material: Material, content: dict[str, Any]) -> None:
-    """logits.npz and metrics.json of dev and test from the store `answers`.
+    """Write logits.npz and metrics.json of dev and test from the stores `answers`.
 
-    Utterances that have this modality are measured; `left_out` counts the others.
+    Utterances with this modality are evaluated; `left_out` counts the others.
     """
     splits, left_out = {}, {}
     for name in MEASURED:

@@ -1,4 +1,4 @@
-"""The stage `features`: a corpus that is published as features, in place of encoders."""
+"""The stage `features`: published features of a corpus, in place of encoders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAME = "features"
 
 @dataclass(frozen=True, slots=True)
 class FeaturesStage:
-    """Which features of the corpus are used, those that it has."""
+    """The modalities whose features are used, if the corpus has them."""
 
     modalities: tuple[str, ...] = MODALITIES
 
@@ -27,7 +27,7 @@ def store_features(stage: FeaturesStage, work: Work) -> None:
     """Write a feature store of each modality and split, MODALITY/features/SPLIT.
 
     Raises:
-        ValueError: the corpus is not published as features, or has none of these modalities.
+        ValueError: the corpus has no published features, or none of these modalities.
     """
     written = False
     for modality in stage.modalities:

@@ -1,7 +1,7 @@
-"""`erc figure RECIPE NUMBER`: a figure of a recipe's paper from the runs on this machine.
+"""`erc figure RECIPE NUMBER`: reproduce a figure of a recipe's paper from runs on this machine.
 
-config/systems/figures/commands.yaml lists all tables and figures of the papers that show results,
-each with its command. What a figure shows is drawn by a function here, from the folder of a run.
+config/systems/figures/commands.yaml lists all tables and figures of the papers with results, and
+their commands. A function of this module draws each figure from the folder of a run.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from erc_ros.training.systems.material import read_material
 from erc_ros.training.systems.stages import SystemConfig
 
 POINTS = 1500
-"""Utterances in a t-SNE, the first ones of test."""
+"""Maximum number of utterances in a t-SNE, the first ones of test."""
 
 Draw = Callable[[Recipe, Any], None]
-"""(recipe, matplotlib's figure); raises FileNotFoundError where its runs are missing."""
+"""(recipe, matplotlib figure); raises FileNotFoundError if runs are missing."""
 
 
 def features(recipe: Recipe, figure: Any) -> None:
-    """t-SNE of the test features of each encoder's stage, colored by label (MAGTKD, figure 4)."""
+    """Draw a t-SNE of each encoder's test features, colored by label (MAGTKD, figure 4)."""
     names = [name for name in recipe.sections["stages"] if _store(recipe, name) is not None]
     _embeddings(recipe, figure, {name: _store(recipe, name) for name in names})
 
 
 def fused(recipe: Recipe, figure: Any) -> None:
-    """t-SNE of the outputs of teacher and student before the softmax (SUMMER, figure 4)."""
+    """Draw a t-SNE of the outputs of teacher and student before the softmax (SUMMER, figure 4)."""
     runs = {"teacher": "teacher/text-teacher-offline", "student": "fusion/summer-offline"}
     found = {}
     for name, place in runs.items():
@@ -49,7 +49,7 @@ def fused(recipe: Recipe, figure: Any) -> None:
 
 
 def grid(recipe: Recipe, figure: Any) -> None:
-    """Weighted F1 for each alpha and beta, offline, mean over the seeds (MAGTKD, figure 5)."""
+    """Draw weighted F1 by alpha and beta, offline, mean over the seeds (MAGTKD, figure 5)."""
     scores: dict[tuple[float, float], list[float]] = {}
     for file in sorted((recipe.out / "stages" / "grid").glob(f"*offline/seed-*/{METRICS}")):
         metrics = read_metrics(file.parent)
@@ -70,7 +70,7 @@ def grid(recipe: Recipe, figure: Any) -> None:
 
 
 def losses(recipe: Recipe, figure: Any) -> None:
-    """Loss of train and weighted F1 of dev by epoch of the distilled stages (MAGTKD, figure 6)."""
+    """Draw train loss and dev weighted F1 by epoch of the distilled stages (MAGTKD, figure 6)."""
     axes = figure.subplots(1, 2)
     drawn = False
     for name in ("audio_kd", "visual_kd"):
@@ -87,7 +87,7 @@ def losses(recipe: Recipe, figure: Any) -> None:
 
 
 def single(recipe: Recipe, figure: Any) -> None:
-    """Weighted F1 of each modality by itself (DDVLM, figure 1)."""
+    """Draw the weighted F1 of each single modality (DDVLM, figure 1)."""
     bars = {}
     for name in ("text", "visual"):
         for file in sorted((recipe.out / "stages" / name).glob(f"seed-*/{METRICS}"))[:1]:
@@ -100,7 +100,7 @@ def single(recipe: Recipe, figure: Any) -> None:
 
 
 def distribution(recipe: Recipe, figure: Any) -> None:
-    """How many utterances each label has in each split (DDVLM, figure 6)."""
+    """Draw the number of utterances by label and split (DDVLM, figure 6)."""
     material = read_material(recipe.section("system", SystemConfig).corpus, recipe.data)
     axes = figure.subplots()
     places = np.arange(len(material.labels))
@@ -113,7 +113,7 @@ def distribution(recipe: Recipe, figure: Any) -> None:
 
 
 def confusion(recipe: Recipe, figure: Any) -> None:
-    """The confusion matrix of the first seed of the system (DDVLM, figure 8)."""
+    """Draw the confusion matrix of the first seed of the system (DDVLM, figure 8)."""
     files = sorted((recipe.out / "stages" / "fusion").glob(f"{recipe.kind}-*/seed-*/{METRICS}"))
     if not files:
         raise FileNotFoundError(f"{recipe.out}/stages/fusion has no finished row {recipe.kind}")
@@ -135,7 +135,7 @@ FIGURES: Mapping[str, Mapping[str, Draw]] = {
     "lpgnet": {},
     "ddvlm": {"1": single, "6": distribution, "8": confusion},
 }
-"""kind of a recipe -> number in its paper -> what draws it."""
+"""Kind of recipe -> number of the figure in its paper -> drawing function."""
 
 
 def _store(recipe: Recipe, stage: str) -> Path | None:
@@ -174,7 +174,7 @@ def _scatter(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status: 0, or 1 when the recipe, its runs or the figure are not there."""
+    """Run the command; return 0, or 1 if the recipe, its runs or the figure are missing."""
     parser = argparse.ArgumentParser(prog="erc figure", description="A figure of a recipe's paper.")
     parser.add_argument("recipe", type=Path)
     parser.add_argument("number", help="as in the paper")
@@ -188,7 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if draw is None:
             known = ", ".join(FIGURES.get(recipe.kind, {})) or "none"
             raise RecipeError(
-                f"figure {options.number} of {recipe.kind} is not drawn here; known are {known}"
+                f"figure {options.number} of {recipe.kind} is not available; known are {known}"
             )
         import matplotlib.figure
 

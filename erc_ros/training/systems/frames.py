@@ -1,9 +1,9 @@
-"""LPGNet (Frame): every token and every frame, instead of one embedding an utterance.
+"""LPGNet (Frame): fusion of every token and frame instead of one embedding per utterance.
 
-The encoders of the stages before run frozen in every epoch, so that 512 x 768 numbers an utterance
-need not be kept. What it leaves for every seed: best.safetensors and training.json of the training
-loop, the store `answers`, logits.npz and metrics.json of dev and test. An utterance is read as a
-whole and by itself, so that it is for tables and not for a robot.
+The frozen encoders of earlier stages run in every epoch, so that 512 x 768 numbers per utterance
+need not be stored. Results for every seed: best.safetensors and training.json of the training loop,
+the stores `answers`, logits.npz and metrics.json of dev and test. The model uses single, complete
+utterances; it is for the tables of the paper and cannot be exported to a robot.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from erc_ros.training.systems.encoders import (
 from erc_ros.training.systems.stages import Work
 
 TEXT, SOUND = "text", ("audio", "audio_tuned")
-"""The stages that are read: this one, and the first of these that is there."""
+"""Input stages: TEXT, and the first stage of SOUND in the recipe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,9 @@ class FrameStage:
     network: HeadSizes = field(default_factory=HeadSizes)
     heads: int = 4
     max_length: int = 512
-    """Tokens and frames of an utterance, the first ones; the paper's is 512."""
+    """Maximum number of tokens and frames of an utterance; the paper's is 512."""
     weights: tuple[float, float, float] = (1.5, 1.0, 0.3)
-    """Of the task, the students' cross-entropy and their KL, as in the fusion."""
+    """Weights of the task, the students' cross-entropy and their KL, as in the fusion."""
 
     def __post_init__(self) -> None:
         if self.max_length < 1:
@@ -59,10 +59,10 @@ class FrameStage:
 
 
 def learn_from_frames(stage: FrameStage, work: Work) -> None:
-    """Train and measure for every seed; the stages read are the text's and one of the audio.
+    """Train and evaluate every seed on the text stage and an audio stage.
 
     Raises:
-        ValueError: an encoder that has one embedding an utterance and no frames.
+        ValueError: an encoder has one embedding per utterance and no frames.
     """
     for seed in work.seeds:
         _learn(stage, work, seed)
@@ -70,7 +70,7 @@ def learn_from_frames(stage: FrameStage, work: Work) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Sequences:
-    """Utterances of a split that both encoders can read, as what they make of them."""
+    """Token and frame states of a split's utterances that both encoders can encode."""
 
     inputs: tuple[EncoderInputs, ...]
     labels: Indices
@@ -81,11 +81,11 @@ class _Sequences:
 
     @torch.no_grad()
     def __call__(self, rows: Indices, device: torch.device) -> dict[str, tuple[Tensor, Tensor]]:
-        """modality -> states (N, L, d), which there are (N, L)."""
+        """Return modality -> states (N, L, d) and their mask (N, L)."""
         inputs = {}
         for each in self.inputs:
             encoder = each.encoder
-            assert isinstance(encoder, SequenceEncoder)  # as was looked at before
+            assert isinstance(encoder, SequenceEncoder)  # checked by `_encoder`
             collated = each(rows, None)
             states, there = encoder.sequence({k: v.to(device) for k, v in collated.items()})
             inputs[encoder.modality] = (
@@ -99,7 +99,7 @@ def _encoder(folder: Path, stage: str, device: str) -> SequenceEncoder:
     encoder = saved_encoder(folder)
     if not isinstance(encoder, SequenceEncoder):
         raise ValueError(
-            f"the stage {stage} has one embedding an utterance and no frames: take a text or"
+            f"the stage {stage} has one embedding per utterance and no frames: use a text or"
             " waveform encoder of Hugging Face, or emotion2vec"
         )
     encoder.model.to(device).eval()
@@ -109,7 +109,7 @@ def _encoder(folder: Path, stage: str, device: str) -> SequenceEncoder:
 def _parts(
     encoders: Sequence[SequenceEncoder], work: Work, max_length: int
 ) -> dict[str, _Sequences]:
-    """Each split's labelled utterances that all encoders can read."""
+    """Return each split's labeled utterances that all encoders can encode."""
     rows = [
         usable_rows(work.material, encoder, work.folder / f"unusable-{encoder.modality}.json")
         for encoder in encoders
@@ -124,7 +124,7 @@ def _parts(
 
 @torch.inference_mode()
 def _logits(model: FrameLpgnet, split: _Sequences, batch_size: int) -> Floats:
-    """(N, C)."""
+    """Return logits (N, C)."""
     model.eval()
     rows = np.arange(len(split))
     logits = [
@@ -166,7 +166,7 @@ def _learn(stage: FrameStage, work: Work, seed: int) -> None:
         device = device_of(model)
         sequences = parts["train"](rows, device)
         truth = torch.from_numpy(parts["train"].labels[rows]).to(device)
-        # Only utterances that both encoders can read are here.
+        # Every utterance has both modalities.
         seen = torch.tensor([name in sequences for name in MODALITIES], device=device)
         everywhere = seen.expand(len(rows), 1, len(MODALITIES))  # (N, 1, 3)
         return self_distillation(model(sequences), everywhere, truth[:, None], stage.weights)
@@ -189,7 +189,7 @@ def _learn(stage: FrameStage, work: Work, seed: int) -> None:
         settings=settings,
         keep_finished=True,
     )
-    model.to(trainer.device)  # `fit` takes it back to where it was made
+    model.to(trainer.device)  # `fit` moves it back to its original device
     for name in MEASURED:
         each = parts[name]
         split = work.material.splits[name]

@@ -1,13 +1,13 @@
-"""The last stage of a system: a fusion head over what the encoders' stages left.
+"""The last stage of a system: train a fusion model on the features of the encoders' stages.
 
-Every row of the stage is a training of its own (`comparison.train`): a head, its objective, what it
-goes without, and which stages its modalities come from. The first row is the system as published,
-the others are its ablations.
+Every row of the stage is a separate training (`comparison.train`): a model, its objective, its
+removed parts, and the stages of its modalities. The first row is the system as published, the
+others are its ablations.
 
     <row>-<mode>/seed-N/   best.safetensors, result.json, metrics.json, logits.npz
-                           and, causal, fusion.onnx
-    best/                  of the first row, causal: the seed that is best on dev
-    table.md               the rows side by side
+                           and, if causal, fusion.onnx
+    best/                  best seed on dev of the first row, causal
+    table.md               comparison of the rows
 """
 
 from __future__ import annotations
@@ -51,21 +51,21 @@ NONE_MISSING = ModalityDropout((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
 
 @dataclass(frozen=True, slots=True)
 class FusionStage:
-    """Heads over stored features.
+    """The section of the stage `fusion`: fusion models on stored features.
 
     Raises:
-        ValueError: a row that is none.
+        ValueError: a row is invalid.
     """
 
     rows: tuple[Mapping[str, Any], ...]
-    """Each as in a comparison (`comparison.train.TableRow`), and `reads`: modality -> stage, where
-    it is not the usual one; "" for none."""
+    """Each as in a comparison (`comparison.train.TableRow`), and `reads`: modality -> stage, if
+    it is not the default one; "" omits the modality."""
     trainer: TrainerConfig
     modes: tuple[str, ...] = ("causal",)
-    """causal, offline or both; the papers are offline, a robot is causal."""
+    """causal, offline or both; the papers' models are offline, those of a robot causal."""
     network: HeadSizes = field(default_factory=HeadSizes)
     dropout: ModalityDropout = NONE_MISSING
-    """Modalities that go missing in training, as they will on a robot; the papers have none."""
+    """Rates of missing modalities in training, as on a robot; the papers have no such dropout."""
     epoch: str = "dev"
     resamples: int = 2000
 
@@ -80,22 +80,22 @@ class FusionStage:
 
     @property
     def all_rows(self) -> list[Mapping[str, Any]]:
-        """One for each choice of a grid of weights."""
+        """The rows, with one for each combination of a grid."""
         return spread_out(self.rows)
 
     @property
     def table_rows(self) -> list[TableRow]:
-        """The rows without what they read."""
+        """The rows without `reads`."""
         plain = [{k: v for k, v in row.items() if k != "reads"} for row in self.all_rows]
         return [build(TableRow, row, f"rows[{number}]") for number, row in enumerate(plain)]
 
     def comparison(self, seeds: tuple[int, ...]) -> ComparisonConfig:
-        """As the comparison wants it."""
+        """Return the settings for `comparison.train`."""
         return ComparisonConfig(seeds, self.modes, self.epoch, self.resamples)
 
 
 class Begin(Protocol):
-    """What is done with a new head before it is trained: it may begin with weights of a stage."""
+    """Initializes a new model before training, such as with weights of a stage."""
 
     def __call__(
         self, head: FusionModel, work: Work, reads: dict[str, str], seed: int, /
@@ -109,15 +109,15 @@ def fuse(
     teacher: str = "",
     begin: Begin | None = None,
 ) -> None:
-    """Train every row for every seed and choose the seed of the first one.
+    """Train every row for every seed and select the best seed of the first one.
 
     Args:
-        usual: modality -> the stages that it may come from, the first that is there.
+        usual: modality -> its default stages, of which the first one in the recipe is used.
         teacher: the stage with the frozen teacher of objectives that need one.
         begin: see `Begin`.
 
     Raises:
-        ValueError: a row reads a stage that is not there.
+        ValueError: a row uses a stage that is not in the recipe.
     """
     setup = Setup(stage.comparison(work.seeds), stage.network, stage.dropout, stage.trainer)
     rows = stage.table_rows
@@ -133,7 +133,9 @@ def fuse(
         for row, mode in variants(rows, stage.modes):
             corpus = data_of(tuple(reads[row].items()), seed)
             frozen = None
-            fits = dict(row.options) == dict(rows[0].options)  # else it trains one of its own shape
+            fits = dict(row.options) == dict(
+                rows[0].options
+            )  # else the row trains a teacher of its own size
             if teacher and fits and row.head != RIDGE and row.objective_config.TEACHER:
                 frozen = read_teacher(work.inputs[teacher], row, mode, seed, corpus, setup)
             of_row = setup
@@ -152,7 +154,7 @@ def _begin(begin: Begin, work: Work, reads: dict[str, str], seed: int, head: Fus
 
 
 def fusion_data(work: Work, reads: Mapping[str, str], seed: int) -> ComparisonData:
-    """The features of these stages, modality -> stage, for a seed."""
+    """Read the features of these stages, modality -> stage, for a seed."""
     material = work.material
     folders = {
         modality: f"{work.features(name, modality, seed)}/{{split}}"
@@ -160,17 +162,17 @@ def fusion_data(work: Work, reads: Mapping[str, str], seed: int) -> ComparisonDa
     }
     config = FeaturesConfig(material.corpus, **folders)
     splits = {name: dialogues(split.split, config) for name, split in material.splits.items()}
-    note = "Gold speakers and text; features of the stages before."
+    note = "Reference speakers and text; features of the earlier stages."
     return ComparisonData(material.corpus, note, material.labels, splits)
 
 
 def read_teacher(
     stage: Path, row: TableRow, mode: str, seed: int, corpus: ComparisonData, setup: Setup
 ) -> FusionModel:
-    """The head that the teacher's stage trained first, in this mode, with this seed.
+    """Load the model of the teacher's stage for this mode and seed.
 
     Raises:
-        ValueError: it was not trained so, or is of another size than the row's.
+        ValueError: there is no such model, or its size differs from the row's.
     """
     files = sorted(stage.glob(f"*{mode.replace(' ', '-')}/seed-{seed}/{WEIGHTS}"))
     if not files:
@@ -201,7 +203,9 @@ def _reads(
         if there:
             stages[modality] = there[0]
         elif asked.get(modality):
-            raise ValueError(f"a row reads the stage {asked[modality]!r}, which the recipe has not")
+            raise ValueError(
+                f"a row reads the stage {asked[modality]!r}, which is not in the recipe"
+            )
     return stages
 
 
@@ -214,7 +218,7 @@ def _finish(
     out: Path,
     reads: Mapping[str, str],
 ) -> None:
-    """Say what a run read, and write the network of one that a robot can run."""
+    """Record the stages of a run, and export the network if it is causal."""
     folder = run_folder(row, mode, seed, out)
     metrics = read_metrics(folder)
     if metrics.get("reads") == dict(reads):

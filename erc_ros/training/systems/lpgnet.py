@@ -4,10 +4,10 @@
 
 | stage | paper | |
 |---|---|---|
-| `text` | 4.2 | BERT, an utterance by itself, read at its first token, fine-tuned |
-| `audio` | 4.2 | emotion2vec as it was published: the mean of its frames |
-| `audio_tuned` | - | instead of it: a waveform encoder that is fine-tuned, or the robot's own |
-| `features` | - | instead of all of these: the features that a corpus is published as |
+| `text` | 4.2 | BERT on single utterances, first token, fine-tuned |
+| `audio` | 4.2 | emotion2vec as published: the mean of its frames |
+| `audio_tuned` | - | instead of it: a fine-tuned waveform encoder, or the robot's own |
+| `features` | - | instead of all of these: published features of a corpus |
 | `fusion` | 3.3-3.6 | LPIA, dual gates, self-distillation: two modalities, four attentions |
 | `frames` | 4.4 | LPGNet (Frame): the same over tokens and frames, both encoders frozen |
 

@@ -1,18 +1,18 @@
 """MAGTKD: Multi-modal Anchor Gated Transformer with Knowledge Distillation (arXiv 2506.18716).
 
-`erc train config/systems/magtkd.yaml --data CORPORA` runs the paper from top to bottom:
+`erc train config/systems/magtkd.yaml --data CORPORA` trains the complete system:
 
 | stage | paper | |
 |---|---|---|
-| `text` | 3.2, eq. 1-5 | RoBERTa, asked `Now <si> feels <mask>`, read at the mask |
-| `audio`, `visual` | table 3, A and V | data2vec and TimeSformer on the labels alone |
+| `text` | 3.2, eq. 1-5 | RoBERTa, prompt `Now <si> feels <mask>`, embedding at the mask |
+| `audio`, `visual` | table 3, A and V | data2vec and TimeSformer on the labels only |
 | `audio_kd`, `visual_kd` | 3.3, eq. 6-14 | the same, taught by the text's features and logits |
-| `features` | - | instead of all of these: the features that a corpus is published as |
-| `fusion` | 3.4-3.6, eq. 15-25 | MAGT over the features of the stages before |
-| `grid` | figure 5 | the same for several weights alpha and beta; `--until fusion` does without |
+| `features` | - | instead of all of these: published features of a corpus |
+| `fusion` | 3.4-3.6, eq. 15-25 | MAGT on the features of the earlier stages |
+| `grid` | figure 5 | the same for several weights alpha and beta; `--until fusion` skips it |
 
 The paper's best row is T + A_KD + V: the system needs `text`, `audio_kd`, `visual` and `fusion`;
-the other two stages are for its table 3, whose ablations switch the first stage.
+the other two stages are for its table 3, with ablations of the first stage.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ USUAL = {
     "audio": ("audio_kd", "audio", NAME),
     "visual": ("visual", "visual_kd", NAME),
 }
-"""T + A_KD + V, where all of it is there."""
+"""Default stages: T + A_KD + V, if available."""
 
 GRID = "grid"
 STAGES = (

@@ -1,4 +1,4 @@
-"""A corpus as the stages of a system see it: utterance by utterance, with what each one has."""
+"""A corpus as flat lists of utterances, the input of a system's stages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Utterances:
     """One split, N utterances in their order.
 
     keys: within the corpus. labels (N,): -100 without a label. conversations (N,): 0, 1, ...
-    turns: what was said up to each utterance, itself last.
+    turns: the turns up to each utterance, which is the last one.
     """
 
     corpus: str
@@ -39,15 +39,15 @@ class Utterances:
     said: tuple[LabelledUtterance, ...]
 
     def sample(self, row: int, modality: str) -> Sample:
-        """What an encoder of this modality gets of an utterance.
+        """Return the input of an encoder of this modality for an utterance.
 
         Raises:
-            UnusableMediaError: it has no such clip, or a broken one.
+            UnusableMediaError: its clip is missing or broken.
         """
         return sample_of(self.corpus, self.keys[row], self.turns[row], self.said[row], modality)
 
     def rows_of(self, keys: Sequence[str]) -> NDArray[np.int64]:
-        """The rows of these keys."""
+        """Return the rows of these keys."""
         return np.array([self._row[key] for key in keys], np.int64)
 
     @cached_property
@@ -57,7 +57,7 @@ class Utterances:
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """The three splits of a corpus and what its labels mean."""
+    """The three splits of a corpus and its label names."""
 
     corpus: str
     limit: int
@@ -66,7 +66,7 @@ class Material:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """What decides a training: the name, and a digest of words, speakers, labels and clips."""
+        """Return what determines a training: name, hash of words, speakers, labels and clips."""
         digest = hashlib.sha256(json.dumps(self.labels).encode())
         for split in self.splits.values():
             for key, said in zip(split.keys, split.said, strict=True):
@@ -78,7 +78,7 @@ class Material:
         return {"name": self.corpus, "limit": self.limit, "digest": digest.hexdigest()[:16]}
 
     def lines(self) -> Iterator[str]:
-        """What was read and what was wrong with it, for the log."""
+        """Yield sizes and faults of the splits, for the log."""
         for name, split in self.splits.items():
             talks = len(split.split.conversations)
             yield f"{self.corpus} {name}: {talks} conversations, {len(split.keys)} utterances"
@@ -86,11 +86,11 @@ class Material:
 
 
 def read_material(corpus: str, data: Path, limit: int = 0, train_limit: int = 0) -> Material:
-    """A corpus by its name; see `corpora.read`.
+    """Read a corpus by its name; see `corpora.read`.
 
     Args:
-        limit: the first conversations of each split; 0: all.
-        train_limit: those of the train split; 0: all.
+        limit: maximum number of conversations of each split; 0: all.
+        train_limit: the same for the train split only; 0: all.
 
     Raises:
         RecipeError: no such corpus, or one without usable utterances.

@@ -1,8 +1,8 @@
-"""What a recipe of stages will do, how long it takes, and what is missing.
+"""Check the stages of a recipe before training; estimate time and disk space.
 
-Every stage is checked before anything is trained, also those after days of it: models on this
-machine, optional packages, files, devices, and room on the disk. Durations are estimates from the
-number of weights and of inputs; a factor of three either way is usual.
+All stages are checked before the first training: models on this machine, optional packages, files,
+devices, and disk space. Durations are estimated from the numbers of weights and inputs, with a
+typical error of a factor of three.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from erc_ros.training.engine.trainer import TrainerConfig
 from erc_ros.training.heads.registry import make_head
 
 ASSUMED = {"train": 9989, "dev": 1109, "test": 2610}
-"""Utterances of a corpus that is not on this machine: those of MELD."""
+"""Assumed number of utterances of a corpus that is not on this machine: that of MELD."""
 TOKENS = {"TextEncoderConfig": 128, "SpeechEncoderConfig": 150, "VideoEncoderConfig": 1568}
-"""Of an utterance: a prompt, 3 s of audio, 8 images of 14 x 14 patches."""
+"""Tokens per utterance: a prompt, 3 s of audio, 8 images of 14 x 14 patches."""
 OPERATIONS_PER_SECOND = {"cpu": 6.0e10, "cuda": 3.0e13}
-"""Multiplications and additions: of two cores, and of a GPU of 24 GB in bfloat16."""
+"""Operations per second: of two cores, and of a GPU of 24 GB in bfloat16."""
 DECODING_SECONDS = 0.36
-"""CPU time of a 3 s clip of 720p: once for the training, once for the features."""
+"""CPU time to decode a 3 s clip of 720p, for training and for features, s."""
 DECODED_BYTES = 8 * 224 * 224 * 3
-"""Of a clip while its stage runs: the frames that the encoder uses."""
+"""Disk space per clip while its stage runs: the frames for the encoder."""
 DESCRIBING_SECONDS = 2.0
 SMALL_NETWORK = 1_000_000
 ASSUMED_WIDTH = 768
@@ -42,7 +42,7 @@ GB = 1e9
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One stage: trainings to do, estimated hours and gigabytes, and what it lacks."""
+    """Plan of one stage: number of trainings, estimated hours and gigabytes, missing items."""
 
     name: str
     trainings: int
@@ -51,7 +51,7 @@ class Plan:
     missing: tuple[str, ...] = ()
 
     def line(self) -> str:
-        """For people."""
+        """Description of the plan."""
         if not self.trainings:
             return f"{self.name}: done"
         return (
@@ -61,23 +61,23 @@ class Plan:
 
 
 def duration(hours: float) -> str:
-    """Minutes, hours or days, in a form for people."""
+    """Format hours as minutes, hours or days."""
     if hours < 1:
         return f"{max(1, round(60 * hours))} min"
     return f"{hours:.0f} h" if hours < 72 else f"{hours / 24:.0f} days"
 
 
 def plan(name: str, section: Any, seeds: int, utterances: Mapping[str, int], labels: int) -> Plan:
-    """What a stage will do for so many seeds (1 for a stage without), and what it lacks.
+    """Plan a stage for a number of seeds (1 for a stage without seeds).
 
     Args:
-        utterances: of each split.
-        labels: how many.
+        utterances: number of utterances of each split.
+        labels: number of labels.
     """
     missing = [*_missing_models(section), *_missing_files(section), *_missing_devices(section)]
     if seeds == 0:
         return Plan(name, 0, 0.0, 0.0)
-    stage = getattr(section, "fusion", section)  # a teacher is a fusion of one row
+    stage = getattr(section, "fusion", section)  # a teacher is a fusion with one row
     if hasattr(stage, "table_rows"):
         return _fusion(name, stage, seeds, utterances, missing, labels)
     everything = sum(utterances.values())
@@ -97,7 +97,7 @@ def plan(name: str, section: Any, seeds: int, utterances: Mapping[str, int], lab
 def _encoder(
     encoder: Any, trainer: TrainerConfig | None, section: Any, utterances: Mapping[str, int]
 ) -> tuple[float, float]:
-    """Hours and gigabytes of a seed."""
+    """Estimate hours and gigabytes of a seed."""
     weights = _weights(encoder.model)
     kind = type(encoder).__name__
     tokens = min(TOKENS.get(kind, 1), getattr(encoder, "max_tokens", 1 << 30))
@@ -111,7 +111,7 @@ def _encoder(
     hours = _hours(operations * weights * tokens, device)
     if kind == "VideoEncoderConfig":
         hours += passes * DECODING_SECONDS / 3600
-    # Weights of the best epoch, the saved encoder, and, while it trains, the optimizer's state.
+    # Weights of the best epoch, saved encoder, and, during training, the optimizer's state.
     size = weights * 4 * (2 + 3 * (trainer is not None))
     if kind == "VideoEncoderConfig":
         size += everything * DECODED_BYTES
@@ -154,7 +154,7 @@ def _hours(operations: float, device: str) -> float:
 
 
 def _weights(model: str) -> int:
-    """How many a model has, by the size of its files; a small network if it is not there."""
+    """Estimate the number of weights by file size; a small network if the model is missing."""
     if network_kind(model) or asks_for_features(model):
         return SMALL_NETWORK
     try:
@@ -165,7 +165,7 @@ def _weights(model: str) -> int:
 
 
 def _missing_models(section: Any) -> Iterator[str]:
-    """Models of the section that are not on this machine."""
+    """Yield the models of the section that are not on this machine."""
     models = [
         getattr(getattr(section, part, None), "model", "") for part in ("encoder", "describer")
     ]
@@ -187,7 +187,7 @@ def _missing_models(section: Any) -> Iterator[str]:
 
 def _missing_files(section: Any) -> Iterator[str]:
     if getattr(section, "file", "") and not Path(section.file).is_file():
-        yield f"{section.file} is missing: the file of the descriptions"
+        yield f"{section.file} (file of the descriptions) is missing"
 
 
 def _missing_devices(section: Any) -> Iterator[str]:
@@ -197,21 +197,21 @@ def _missing_devices(section: Any) -> Iterator[str]:
     if device == "cuda" and torch.cuda.device_count() < count:
         yield (
             f"it needs {count} GPUs, and this machine has {torch.cuda.device_count()}: set the"
-            " stage's device to cpu, or processes to as many as there are"
+            " stage's device to cpu, or processes to this number"
         )
 
 
 def report(plans: Sequence[Plan]) -> list[str]:
-    """What will be done, for people."""
+    """Return a readable summary of the plans."""
     hours, needed = sum(p.hours for p in plans), sum(p.gigabytes for p in plans)
     return [*(each.line() for each in plans), f"in all about {duration(hours)}, {needed:.1f} GB"]
 
 
 def missing(plans: Sequence[Plan], out: Path) -> list[str]:
-    """Everything that stages lack, and room on the disk."""
+    """Return everything that is missing: models, files, packages, devices, disk space."""
     lines = [f"stage {each.name}: {line}" for each in plans for line in each.missing]
     place = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
     free, needed = shutil.disk_usage(place).free / GB, sum(p.gigabytes for p in plans)
     if needed > free:
-        lines.append(f"{place} has {free:.1f} GB free, and about {needed:.1f} GB are needed")
+        lines.append(f"{place} has {free:.1f} GB free, about {needed:.1f} GB are required")
     return lines

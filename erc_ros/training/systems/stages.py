@@ -1,13 +1,13 @@
-"""A system is trained in named stages; each leaves a folder that the later ones read.
+"""Train a system in named stages; later stages use the output folders of earlier ones.
 
-    OUT/recipe.yaml                what was asked for
-    OUT/stages/text/stage.json     settings, what it read, for which seeds it is finished
-    OUT/stages/text/seed-0/ ...    what it made: a run as in `engine.runs`
-    OUT/stages/audio.unfinished/   the stage at work; a killed run goes on there
+    OUT/recipe.yaml                the recipe
+    OUT/stages/text/stage.json     settings, input stages, finished seeds
+    OUT/stages/text/seed-0/ ...    results: a run as in `engine.runs`
+    OUT/stages/audio.unfinished/   the current stage; an interrupted run continues there
 
-A stage is renamed into its place when all of it is there. With the same settings it is not run
-again; with others it is refused by the name of what differs; and where a stage that it read was
-made again, so is it.
+A stage's folder is renamed when the stage is complete. With the same settings it is not run again;
+other settings are an error that names the differences; if an input stage was run again, the stage
+is run again as well.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ RECORD, UNFINISHED = "stage.json", ".unfinished"
 SECTIONS = {"system", "stages"}
 FULL_NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FULL = (*map(os.strerror, FULL_NUMBERS), "inline_container.cc", "iostream error")
-"""How the system, safetensors and torch say that a file cannot be written."""
+"""Parts of the messages of the OS, safetensors and torch for a full disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +48,14 @@ class SystemConfig:
     """The section `system` of a recipe."""
 
     corpus: str
-    """One of `datasets.corpora`: meld-clips, iemocap-4, ..."""
+    """A name for `datasets.corpora.find`: meld-clips, iemocap-4, ..."""
     seeds: tuple[int, ...] = (0, 1, 2)
     limit: int = 0
-    """For a trial: so many conversations of each split, the first ones; 0: all."""
+    """Maximum number of conversations of each split, for a trial; 0: all."""
     train_limit: int = 0
-    """Learn from so many conversations of the train split only, the first ones; 0: all."""
+    """Maximum number of conversations of the train split; 0: all."""
     epoch: str = "dev"
-    """Of the encoders' stages: the best on `dev`, or the `last` where dev cannot choose."""
+    """Epoch of the encoders' stages: the best on `dev`, or the `last` if dev cannot select one."""
 
     def __post_init__(self) -> None:
         if self.epoch not in ("dev", "last"):
@@ -68,10 +68,10 @@ class SystemConfig:
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """What a stage is given.
+    """Inputs of a stage.
 
-    folder: to write into, what an earlier attempt left is still there. seeds: to be done. inputs:
-    the folders of the finished stages that it reads. epoch: which one of an encoder is taken.
+    folder: output folder, with the files of an interrupted attempt. seeds: seeds to train. inputs:
+    folders of the finished input stages. epoch: see `SystemConfig`.
     """
 
     folder: Path
@@ -81,21 +81,21 @@ class Work:
     epoch: str = "dev"
 
     def read(self, stage: str, seed: int) -> Path:
-        """The folder of a stage that this one reads; of this seed, if there is one for each."""
+        """Return the folder of an input stage; for this seed, if it has one for each seed."""
         of_seed = self.inputs[stage] / f"seed-{seed}"
         return of_seed if of_seed.is_dir() else self.inputs[stage]
 
     def features(self, stage: str, modality: str, seed: int) -> Path | None:
-        """The folder of a stage's features of a modality, one store a split; None: it has none."""
+        """Return the folder of a stage's features of a modality, or None if it has none."""
         if stage not in self.inputs:
             return None
         folder = self.read(stage, seed)
-        shared = folder / modality  # of a stage that leaves several modalities
+        shared = folder / modality  # for a stage with several modalities
         found = [place / "features" for place in (shared, folder) if (place / "features").is_dir()]
         return found[0] if found else None
 
     def begin(self, stage: Any, seed: int) -> tuple[Path, TrainerConfig, dict[str, Any]] | None:
-        """Folder, trainer and settings of a seed that is to be trained; None: it is there.
+        """Return folder, trainer and settings of a seed to train; None if it is finished.
 
         stage: a stage's configuration, with a `trainer`.
         """
@@ -103,7 +103,7 @@ class Work:
         trainer: TrainerConfig = replace(stage.trainer, seed=seed)
         settings = plain(asdict(replace(stage, trainer=trainer)))
         if finished(folder / METRICS, settings):
-            print(f"{folder} is there", flush=True)
+            print(f"{folder} is finished", flush=True)
             return None
         folder.mkdir(parents=True, exist_ok=True)
         return folder, trainer, settings
@@ -113,9 +113,9 @@ class Work:
 class Stage:
     """One step of a paper.
 
-    config: the dataclass of its section `stages.NAME`. run: does the work. needs: the stages
-    without which it cannot be. needs_one: one of these as well. reads: further ones that it reads
-    if the recipe names them. seeded: whether every seed has a result of its own.
+    config: the dataclass of its section `stages.NAME`. run: runs the stage. needs: required input
+    stages. needs_one: stages of which one is required. reads: optional input stages. seeded:
+    whether every seed has a separate result.
     """
 
     name: str
@@ -129,7 +129,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """stage.json. inputs: the digests of the stages that were read."""
+    """Content of stage.json. inputs: hashes of the input stages."""
 
     settings: Mapping[str, Any]
     inputs: Mapping[str, str] = field(default_factory=dict)
@@ -139,17 +139,17 @@ class Record:
 
     @property
     def digest(self) -> str:
-        """Of everything that decides what the stage made for a seed."""
+        """Return a hash of everything that determines the stage's results."""
         decisive = json.dumps([self.settings, dict(self.inputs)], sort_keys=True)
         return hashlib.sha256(decisive.encode()).hexdigest()[:16]
 
 
 def run_stages(recipe: Recipe, stages: Sequence[Stage]) -> None:
-    """Run what is not finished of a recipe's stages, in order, up to `recipe.until`.
+    """Run the unfinished stages of a recipe in order, up to `recipe.until`.
 
     Raises:
-        RecipeError: the recipe is not usable, or a stage cannot go on; says which and the way out.
-        FileNotFoundError: the corpus or a pretrained model is not there.
+        RecipeError: the recipe cannot be used, or a stage failed; states the remedy.
+        FileNotFoundError: the corpus or a pretrained model is missing.
     """
     recipe.refuse_other_sections(SECTIONS)
     config = recipe.section("system", SystemConfig)
@@ -167,7 +167,7 @@ def run_stages(recipe: Recipe, stages: Sequence[Stage]) -> None:
         seeds = recipe.seeds(config.seeds) if stage.seeded else ()
         _run(stage, section, seeds, material, recipe.out / "stages", config.epoch)
         if stage.name == recipe.until:
-            print(f"stopped after {stage.name}, as asked for", flush=True)
+            print(f"stopped after {stage.name} (--until)", flush=True)
             return
 
 
@@ -178,12 +178,12 @@ def _check(
     material: Material | None,
     absent: str,
 ) -> None:
-    """Print what will be done.
+    """Print the plan and check that nothing is missing.
 
     Raises:
-        RecipeError: the corpus or a stage lacks something; names all that is missing.
+        RecipeError: the corpus or an input of a stage is missing; names all of them.
     """
-    from erc_ros.training.systems import preflight  # which knows the stages' sections
+    from erc_ros.training.systems import preflight  # imports all stages
 
     plans = []
     utterances, labels = preflight.ASSUMED, 7
@@ -201,14 +201,14 @@ def _check(
     print("\n".join(preflight.report(plans)), flush=True)
     missing = [*filter(None, [absent]), *preflight.missing(plans, recipe.out)]
     if missing:
-        raise RecipeError("\n".join(["nothing was trained, as this is missing:", *missing]))
+        raise RecipeError("\n".join(["nothing was trained; missing:", *missing]))
 
 
 def chosen_stages(recipe: Recipe, stages: Sequence[Stage]) -> list[tuple[Stage, Any]]:
-    """The stages that a recipe names, with their sections.
+    """Return the stages of a recipe with their sections.
 
     Raises:
-        RecipeError: unknown, out of order, without one that is needed, or a wrong section.
+        RecipeError: a stage is unknown, out of order, lacks an input, or has a wrong section.
     """
     known = {stage.name: stage for stage in stages}
     named = recipe.sections.get("stages")
@@ -228,7 +228,7 @@ def chosen_stages(recipe: Recipe, stages: Sequence[Stage]) -> list[tuple[Stage, 
     for name in order:
         if missing := [need for need in known[name].needs if need not in named]:
             raise RecipeError(
-                f"stages.{name} needs stages.{missing[0]}: it learns from what that leaves"
+                f"stages.{name} needs stages.{missing[0]}: it is an input of this stage"
             )
         either = known[name].needs_one
         if either and not any(need in named for need in either):
@@ -242,7 +242,7 @@ def chosen_stages(recipe: Recipe, stages: Sequence[Stage]) -> list[tuple[Stage, 
 
 
 def read_record(folder: Path) -> Record | None:
-    """What is known of a stage; None: nothing was begun there."""
+    """Read the record of a stage; None if it was not started."""
     file = folder / RECORD
     if not file.is_file():
         return None
@@ -269,12 +269,15 @@ def _run(
     if there := read_record(place):
         check_same(there.settings, settings, place / RECORD)
         if there.inputs != inputs:
-            print(f"{stage.name}: what it read was made anew, and so it is", flush=True)
+            print(
+                f"{stage.name}: an input stage was run again, so this stage is run again",
+                flush=True,
+            )
             shutil.rmtree(place)
         elif set(seeds) <= set(there.seeds):
-            print(f"{stage.name}: is there", flush=True)
+            print(f"{stage.name}: is finished", flush=True)
             return
-        else:  # some seeds are there, others are asked for
+        else:  # some seeds are finished, others are requested
             shutil.rmtree(work, ignore_errors=True)
             os.replace(place, work)
     begun = read_record(work)
@@ -300,14 +303,14 @@ def _run(
 
 def _digest(folder: Path) -> str:
     stage_record = read_record(folder)
-    assert stage_record is not None  # a stage runs after those that it reads
+    assert stage_record is not None  # input stages run first
     return stage_record.digest
 
 
 def _explained(error: Exception, name: str, section: Any, stages: Path) -> RecipeError | None:
-    """The error as one that names the stage, the reason and the way out; None: it does already."""
+    """Return an error that names stage, reason and remedy; None if the error already does."""
     text = str(error)
-    again = "then give the same command again: what is finished stays"
+    again = "then run the same command again: finished results are kept"
     if isinstance(error, TooLargeError):
         lower = _lower(name, section, error.single)
         return RecipeError(f"stage {name}: the memory does not hold {error.what}: {lower}, {again}")
@@ -316,7 +319,7 @@ def _explained(error: Exception, name: str, section: Any, stages: Path) -> Recip
     if any(sign in text for sign in FULL) or getattr(error, "errno", None) in FULL_NUMBERS:
         return RecipeError(f"stage {name}: no room to write in {stages}: make room, {again}")
     too_large = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    # Of one of several processes, there is the text alone.
+    # The error of one of several processes is available as text only.
     if too_large or any(sign in text for sign in ("allocate memory", TooLargeError.__name__)):
         return RecipeError(f"stage {name} ran out of memory: {_lower(name, section)}, {again}")
     if isinstance(error, ValueError | ArithmeticError):
@@ -325,7 +328,7 @@ def _explained(error: Exception, name: str, section: Any, stages: Path) -> Recip
 
 
 def _lower(name: str, section: Any, single: bool = False) -> str:
-    """Which key to lower, and what it is now. single: one example at a time was tried already."""
+    """Name the key to lower and its value. single: whether batches of one example failed."""
     trainer = getattr(section, "trainer", None)
     if trainer is not None and trainer.batch_size > 1 and not single:
         now = trainer.batch_size
@@ -334,4 +337,4 @@ def _lower(name: str, section: Any, single: bool = False) -> str:
     for key in ("max_seconds", "max_tokens", "batch_size"):
         if hasattr(encoder, key):
             return f"lower stages.{name}.encoder.{key}, which is {getattr(encoder, key)}"
-    return f"take a smaller model in stages.{name}"
+    return f"use a smaller model in stages.{name}"

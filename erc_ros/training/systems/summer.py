@@ -6,10 +6,10 @@
 |---|---|---|
 | `text` | III-C | RoBERTa, fine-tuned |
 | `acoustic` | III-C | openSMILE's functionals |
-| `audio` | - | instead of it: a waveform encoder that is fine-tuned, or the robot's own |
+| `audio` | - | instead of it: a fine-tuned waveform encoder, or the robot's own |
 | `faces` | III-C | an encoder of faces or clips, fine-tuned |
-| `features` | - | instead of all of these: the features that a corpus is published as |
-| `teacher` | III-F | the same network trained on text alone, then frozen |
+| `features` | - | instead of all of these: published features of a corpus |
+| `teacher` | III-F | the same network trained on text only, then frozen |
 | `fusion` | III-D to III-F, eq. 1-10 | SDMoE, HCMF and the interactive distillation |
 """
 
@@ -38,7 +38,7 @@ USUAL = {
 
 @dataclass(frozen=True, slots=True)
 class TeacherStage:
-    """The teacher: the fusion's network and options, text alone, labels alone."""
+    """The teacher: the fusion's network and options, text and labels only."""
 
     trainer: TrainerConfig
     network: HeadSizes = field(default_factory=HeadSizes)
@@ -50,7 +50,7 @@ class TeacherStage:
 
     @property
     def fusion(self) -> FusionStage:
-        """As a stage of one row."""
+        """The stage as a fusion stage with one row."""
         row = {"head": "summer", "name": "text teacher", "seen": ["text"], "options": self.options}
         alone = {**row, "objective": "cross_entropy"}
         return FusionStage((alone,), self.trainer, self.modes, self.network)

@@ -1,8 +1,8 @@
-"""`erc table RECIPE...`: the tables of each system's paper, its figures beside those measured here.
+"""`erc table RECIPE...`: compare the figures of each system's paper with those measured here.
 
-The paper's figures are in config/systems/figures/KIND.yaml: a list of tables, with
-for every row the stage (or the row of the fusion) that measures it, and what the paper says for a
-corpus, in per cent:
+The paper's figures are in config/systems/figures/KIND.yaml: a list of tables, in which every row
+has the stage (or the row of the fusion) that reproduces it, and the paper's figures for a corpus in
+percent:
 
     - title: Table 3, feature extraction
       metrics: [accuracy, weighted_f1]
@@ -10,7 +10,7 @@ corpus, in per cent:
         - {name: T, run: text, meld: [62.79, 62.99]}
         - {name: MAGT, run: fusion/MAGT T+A_KD+V, meld: [66.36, 65.32]}
 
-What was not measured here is said to be so, with the data and the command that would.
+Missing measurements are marked, with the required data and command.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from erc_ros.values.tables import build
 
 FIGURES = "figures"
 FAMILY = ("-clips", "-faces", "-features")
-"""Endings of a corpus' name that say what is read of it, not which corpus it is."""
+"""Suffixes of corpus names that denote the modalities, not the corpus."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedRow:
-    """name: as in the paper. run: a stage, or fusion/ROW. figures: corpus -> one a metric."""
+    """name: as in the paper. run: a stage, or fusion/ROW. figures: corpus -> one per metric."""
 
     name: str
     run: str
@@ -53,7 +53,7 @@ class PublishedRow:
 class PublishedTable:
     """One table of a paper.
 
-    metrics: of metrics.json, such as accuracy or f1.joy. here: further ones that are shown of ours.
+    metrics: of metrics.json, such as accuracy or f1.joy. here: further metrics of our runs.
     """
 
     title: str
@@ -63,10 +63,10 @@ class PublishedTable:
 
 
 def read_figures(file: Path) -> list[PublishedTable]:
-    """What a paper reports; empty if there is no table of it.
+    """Read the figures of a paper; empty without a file.
 
     Raises:
-        RunError: the file is no list of tables, or a row has more figures than metrics.
+        RunError: the file is not a list of tables, or a row has more figures than metrics.
     """
     if not file.is_file():
         return []
@@ -74,7 +74,7 @@ def read_figures(file: Path) -> list[PublishedTable]:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
         return [_table(values, f"{file}[{number}]") for number, values in enumerate(content)]
     except (yaml.YAMLError, TypeError, AttributeError, ValueError) as error:
-        raise RunError(f"{file} is no list of a paper's tables: {error}") from error
+        raise RunError(f"{file} is not a list of a paper's tables: {error}") from error
 
 
 def _table(values: Mapping[str, Any], where: str) -> PublishedTable:
@@ -98,14 +98,14 @@ def _table(values: Mapping[str, Any], where: str) -> PublishedTable:
 
 
 def tables(file: Path, run: Path) -> str:
-    """Markdown: the tables of a recipe's paper, and of stages that none of them has.
+    """Return Markdown: the tables of a recipe's paper, and stages without a row in them.
 
     Args:
         file: the recipe.
-        run: the folder of its run; it need not be there.
+        run: the folder of its run, which may be missing.
 
     Raises:
-        RecipeError, RunError: the recipe, the figures or the run are not usable.
+        RecipeError, RunError: the recipe, the figures or the run cannot be used.
     """
     place = recipe_file(file)
     recipe = read_recipe(place, run)
@@ -114,12 +114,10 @@ def tables(file: Path, run: Path) -> str:
     corpus = recipe.section("system", SystemConfig).corpus
     published = read_figures(place.parent / FIGURES / f"{recipe.kind}.yaml")
     named = {row.run for table in published for row in table.rows}
-    told = {*named, *(run.partition("/")[0] for run in named)}  # a teacher's stage has its row
+    told = {*named, *(run.partition("/")[0] for run in named)}  # a teacher's stage has one row
     further = tuple(PublishedRow(name, name) for name in _runs_of(recipe) if name not in told)
     if further:
-        published.append(
-            PublishedTable("What the paper has no row for", ("accuracy", "weighted_f1"), further)
-        )
+        published.append(PublishedTable("Not in the paper", ("accuracy", "weighted_f1"), further))
     lines = [f"# {recipe.kind} on {corpus}: {file}"]
     for table in published:
         if not _is_of(table, _family(corpus)):
@@ -129,7 +127,7 @@ def tables(file: Path, run: Path) -> str:
 
 
 def _runs_of(recipe: Recipe) -> Iterator[str]:
-    """The stages that are measured, and the rows of the fusion."""
+    """Yield the stages with metrics, and the rows of the fusion."""
     for name, stage in recipe.sections["stages"].items():
         if name == GRID:  # a figure
             continue
@@ -147,7 +145,7 @@ def _family(corpus: str) -> str:
 
 
 def _is_of(table: PublishedTable, corpus: str) -> bool:
-    """Whether it says anything of a corpus: figures of classes are of those that have them."""
+    """Return whether a table concerns a corpus; per-class figures need a corpus with the class."""
     has_figures = any(corpus in row.figures for row in table.rows)
     return has_figures or not any("." in metric for metric in table.metrics)
 
@@ -177,7 +175,7 @@ def _lines(table: PublishedTable, recipe: Recipe, corpus: str, file: Path) -> li
 
 
 def _of_paper(row: PublishedRow, corpus: str, count: int) -> list[str]:
-    """Its figures; of a corpus that it has none of, those of another one, named."""
+    """Return a row's figures for a corpus, or else those of another one with its name."""
     if corpus in row.figures:
         return [f"{figure:.2f}" for figure in row.figures[corpus]]
     if other := next(iter(row.figures), ""):
@@ -186,9 +184,9 @@ def _of_paper(row: PublishedRow, corpus: str, count: int) -> list[str]:
 
 
 def _measured(run: str, metrics: Sequence[str], out: Path) -> Iterator[tuple[str, list[str]]]:
-    """(mode, cells) of every finished run of that name.
+    """Yield (mode, cells) of every finished run of that name.
 
-    A cell for each metric, and how many utterances of test have not the modality and do not count.
+    There is a cell for each metric, and one for the number of excluded test utterances.
     """
     stage, _, row = run.partition("/")
     folders = {"": out / "stages" / stage}
@@ -219,7 +217,7 @@ def _cell(reports: Sequence[Mapping[str, Any]], metric: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status: 0, or 1 when a recipe, its figures or a run are not usable."""
+    """Run the command; return 0, or 1 if a recipe, its figures or a run cannot be used."""
     given = list(sys.argv[1:] if argv is None else argv)
     if not any(name.endswith((".yaml", ".yml")) for name in _runs_among(given)):
         return runs_table.main(given)
@@ -227,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="erc table", description="The papers' tables, their figures beside ours."
     )
     parser.add_argument("recipes", nargs="+", type=Path, metavar="RECIPE")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where their runs lie")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of their runs")
     options = parser.parse_args(given)
     try:
         texts = [tables(file, options.runs / file.stem) for file in options.recipes]
@@ -239,7 +237,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _runs_among(arguments: Sequence[str]) -> Iterator[str]:
-    """The positional arguments."""
+    """Yield the positional arguments."""
     before = ""
     for argument in arguments:
         if not argument.startswith("-") and before not in ("--metric", "--runs"):

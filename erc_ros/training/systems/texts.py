@@ -1,7 +1,7 @@
-"""Text stages side by side; of the corpus only the words are needed.
+"""Compare text stages; only the text of the corpus is needed.
 
-Of the four papers (kind texts), and of the protocol of "Causal ERC" (arXiv 2601.00181, kind
-causal): the same encoder with 0, 10, 20 and 30 earlier turns, and none that follow.
+Kind texts: those of the four papers. Kind causal: the protocol of "Causal ERC" (arXiv 2601.00181),
+the same encoder with 0, 10, 20 and 30 earlier turns and without later ones.
 """
 
 from __future__ import annotations

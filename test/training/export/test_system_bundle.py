@@ -319,7 +319,7 @@ def test_a_bundle_of_whole_pictures_says_so(
     (run / "recipe.yaml").write_text(recipe)
     arguments = ["--bundle", str(tmp_path / "bundle"), "--data", str(meld), "--name", "scenes"]
     assert main(["export", str(run), *arguments]) == 0
-    assert "a robot gives it faces" in capsys.readouterr().out
+    assert "cut-faces" in capsys.readouterr().out
     assert json.loads(json.dumps(load_bundle(tmp_path / "bundle").training))["note"]
 
 

@@ -98,7 +98,7 @@ def test_a_conversation_can_lose_its_microphone() -> None:
 
 
 def test_nonsense_rates_are_refused() -> None:
-    with pytest.raises(ValueError, match="chances"):
+    with pytest.raises(ValueError, match=r"\(0\.1, 0\.1\)"):
         ModalityDropout((0.1, 0.1), (0.0, 0.0, 0.0))
 
 

@@ -96,9 +96,9 @@ def test_a_second_run_finds_everything_there(
 ) -> None:
     assert train(magtkd(tiny), generated_meld, trained) == 0
     said = capsys.readouterr().out
-    assert [f"{name}: is there" in said for name in ("text", "audio_kd", "visual", "fusion")] == [
-        True
-    ] * 4
+    assert [
+        f"{name}: is finished" in said for name in ("text", "audio_kd", "visual", "fusion")
+    ] == [True] * 4
 
 
 def test_a_fine_tuning_that_was_killed_ends_with_the_same_weights(

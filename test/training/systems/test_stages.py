@@ -245,7 +245,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_after_it(
     assert runs(tmp_path, "text") == "1" and sums(tmp_path)["audio/seed-0"] == "2"
 
 
-@pytest.mark.parametrize(("batch", "way_out"), [(8, "which is 8"), (1, "take a smaller model")])
+@pytest.mark.parametrize(("batch", "way_out"), [(8, "which is 8"), (1, "smaller model in stages")])
 def test_too_little_memory_names_the_key_to_lower(batch: int, way_out: str, tmp_path: Path) -> None:
     def need_much(settings: Settings, work: Work) -> None:
         torch.zeros(1 << 50)

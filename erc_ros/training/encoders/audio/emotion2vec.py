@@ -2,12 +2,12 @@
 
     erc convert-emotion2vec emotion2vec_base.pt models/emotion2vec
 
-reads the checkpoint without running code in it and writes a folder that recipes name as a model.
-The network is a reimplementation: convolutions over the waveform, relative positions
-by five more, attention with a bias that falls with distance (ALiBi, symmetric), post-norm blocks;
-the first four are called its context encoder. An utterance is the mean over its frames.
+reads the checkpoint without running code in it and writes a folder that recipes use as a model.
+The network is a reimplementation: convolutions over the waveform, five convolutions for relative
+positions, attention with a bias that decreases with distance (symmetric ALiBi), post-norm blocks;
+the first four are called its context encoder. The embedding is the mean over the frames.
 
-The test holds it against a checkpoint made up with the published names, as no other is at hand.
+It is tested with a synthetic checkpoint with the published names; the real one is not available.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from erc_ros.values.utterance import SAMPLE_RATE
 KIND = "emotion2vec"
 AUDIO = "modality_encoders.AUDIO."
 STRIDES = {10: 5, 3: 2, 2: 2}
-"""Kernel -> stride of the published convolutions; a checkpoint does not say it."""
+"""Kernel -> stride of the published convolutions; checkpoints do not contain it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Emotion2vecSizes:
-    """As a checkpoint has them. kernels: of the convolutions over the waveform."""
+    """Sizes of a checkpoint. kernels: of the convolutions over the waveform."""
 
     channels: int
     kernels: tuple[int, ...]
@@ -71,7 +71,7 @@ class _Block(nn.Module):
         self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """(B, T, d), (1, h, T, T) -> (B, T, d)."""
+        """Compute a block: states (B, T, d), attention bias (1, h, T, T) -> (B, T, d)."""
         q, k, v = (
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in self.qkv(x).chunk(3, dim=-1)
@@ -122,7 +122,7 @@ class Emotion2vec(nn.Module):
         bias = self._distances(x)
         count = self.extra.shape[1]
         x = torch.cat([self.extra.expand(x.shape[0], -1, -1), x], dim=1)  # (B, extra + T, d)
-        bias = nn.functional.pad(bias, (count, 0, count, 0))  # to and from them nothing is far
+        bias = nn.functional.pad(bias, (count, 0, count, 0))  # distance 0 to extra tokens
         x = self.context_norm(x)
         for block in self.blocks:
             x = block(x, bias)
@@ -130,7 +130,7 @@ class Emotion2vec(nn.Module):
         return frames
 
     def _distances(self, x: Tensor) -> Tensor:
-        """(1, h, T, T): the farther, the less."""
+        """Return the attention bias (1, h, T, T), which decreases with distance."""
         frame = torch.arange(x.shape[1], device=x.device)
         far = -(frame[:, None] - frame).abs().to(x.dtype)  # (T, T)
         slope = self.slopes * self.scale.clamp_min(0)  # type: ignore[operator]
@@ -138,7 +138,7 @@ class Emotion2vec(nn.Module):
 
 
 def slopes(heads: int) -> list[float]:
-    """ALiBi's (Press et al. 2022): powers of 2^(-8/n); of other counts every second one between."""
+    """Return ALiBi's slopes (Press et al. 2022): powers of 2^(-8/n), interleaved for other n."""
     if math.log2(heads).is_integer():
         return [2.0 ** (-8.0 * (number + 1) / heads) for number in range(heads)]
     below = 2 ** int(math.log2(heads))
@@ -150,10 +150,10 @@ def convert(checkpoint: Path, folder: Path) -> Emotion2vecSizes:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it is none, holds code, or lacks weights; names the first.
+        ValueError: it is not a checkpoint, contains code, or lacks weights; names the first.
     """
     if not checkpoint.is_file():
-        raise FileNotFoundError(f"{checkpoint} is not there: get emotion2vec_base.pt first")
+        raise FileNotFoundError(f"{checkpoint} does not exist: download emotion2vec_base.pt first")
     try:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
@@ -166,7 +166,7 @@ def convert(checkpoint: Path, folder: Path) -> Emotion2vecSizes:
         sizes = _sizes(state)
         weights = {ours: state[its].float() for ours, its in names(sizes).items()}
     except KeyError as error:
-        raise ValueError(f"{checkpoint} is no emotion2vec: it lacks {error.args[0]}") from error
+        raise ValueError(f"{checkpoint} is not emotion2vec: it lacks {error.args[0]}") from error
     weights["scale"] = weights["scale"].reshape(-1)
     network = Emotion2vec(sizes)
     try:
@@ -178,7 +178,7 @@ def convert(checkpoint: Path, folder: Path) -> Emotion2vecSizes:
 
 
 def names(sizes: Emotion2vecSizes) -> dict[str, str]:
-    """Our names of the weights -> the published ones."""
+    """Return our names of the weights -> the published names."""
     mapping = {"extra": f"{AUDIO}extra_tokens", "scale": f"{AUDIO}alibi_scale"}
     for n in range(len(sizes.kernels)):
         layer = f"{AUDIO}local_encoder.conv_layers.{n}"
@@ -230,12 +230,12 @@ def _sizes(state: Mapping[str, Tensor]) -> Emotion2vecSizes:
 
 
 class Emotion2vecEncoder:
-    """Sound -> the mean of its frames (N, d); see `pretrained.Trainable`.
+    """Encoder of audio -> mean of the frames (N, d); see `pretrained.Trainable`.
 
-    Clips are heard one by one: the positions' convolutions hear padding.
+    Processes clips one by one: padding would change the position convolutions.
 
     Raises:
-        FileNotFoundError, ValueError: the folder is none that `convert` wrote.
+        FileNotFoundError, ValueError: the folder was not written by `convert`.
     """
 
     modality = "audio"
@@ -253,17 +253,17 @@ class Emotion2vecEncoder:
         self.name = f"{KIND}-{pretrained.digest(folder, max_seconds=config.max_seconds)}"
 
     def refuses(self, sample: Sample) -> str:
-        """Finite audio, long enough for one frame, is needed."""
+        """Refuse audio that is missing, not finite, or shorter than one frame."""
         return unusable_sound(sample, self.shortest)
 
     def size(self, sample: Sample) -> int:
-        """ms of audio that are heard."""
+        """Return the duration of the audio that is encoded, ms."""
         assert sample.sound is not None
         seconds = len(sample.sound) / sample.sample_rate
         return round(1000 * min(seconds, self.config.max_seconds))
 
     def collate(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
-        """sound (N, n), each at mean 0 and variance 1, 0 behind it; count (N,)."""
+        """Return sound (N, n) with mean 0 and variance 1 per clip, zero-padded; count (N,)."""
         limit = round(self.config.max_seconds * SAMPLE_RATE)
         sounds = [torch.from_numpy(waveform(sample, SAMPLE_RATE)[-limit:]) for sample in samples]
         normal = [layer_norm(sound, sound.shape) for sound in sounds]
@@ -273,7 +273,7 @@ class Emotion2vecEncoder:
         }
 
     def sequence(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """What `collate` made -> its frames (N, T, d), and which there are (N, T) bool."""
+        """Return frames (N, T, d) and their mask (N, T) bool for inputs of `collate`."""
         clips = self._frames(inputs)
         there = [
             torch.ones(len(frames), dtype=torch.bool, device=frames.device) for frames in clips
@@ -282,27 +282,27 @@ class Emotion2vecEncoder:
         return pad(clips, batch_first=True), pad(there, batch_first=True)
 
     def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """What `collate` made -> (N, d)."""
+        """Return embeddings (N, d) for inputs of `collate`."""
         return torch.stack([frames.mean(dim=0) for frames in self._frames(inputs)])
 
     def _frames(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
-        """(T, d) of each clip."""
+        """Return the frames (T, d) of each clip."""
         rows = zip(inputs["sound"], inputs["count"].tolist(), strict=True)
         return [self.model(row[None, :count])[0] for row, count in rows]
 
     def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
-        """(N, d); see `pretrained.encode`."""
+        """Return embeddings (N, d); see `pretrained.encode`."""
         return pretrained.encode(self, samples)
 
     def save(self, folder: Path) -> None:
-        """Write what `convert` writes."""
+        """Write a folder in the format of `convert`."""
         own_network.save(self.model, folder, KIND, self.sizes)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status: 0, or 1 when it is no such checkpoint."""
+    """Run the command; return 0, or 1 for a file that is not such a checkpoint."""
     parser = argparse.ArgumentParser(
-        prog="erc convert-emotion2vec", description="The published checkpoint as a model folder."
+        prog="erc convert-emotion2vec", description="Convert a checkpoint to a model folder."
     )
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("folder", type=Path)

@@ -1,4 +1,4 @@
-"""The audio network of the robot: log-mel features to an embedding."""
+"""The robot's audio network, from log-mel features to an embedding."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class AudioNetworkConfig:
     """Sizes; the section `network` of an audio recipe."""
 
     widths: tuple[int, ...] = (16, 32, 48, 64)
-    """Channels after each convolution; each halves the bands, the first two also the frames."""
+    """Channels of each convolution; each halves the bands, the first two also the frames."""
     hidden: int = setting(128, "channels of the convolutions over time", "", (1, 10_000))
     dilations: tuple[int, ...] = (1, 2)
-    """Of the convolutions over time; 40 ms a step."""
+    """Dilations of the convolutions over time, in steps of 40 ms."""
     dropout: float = setting(0.3, "between convolutions, before the classifier", "", (0, 0.99))
 
     def __post_init__(self) -> None:
@@ -39,8 +39,8 @@ class AudioNetworkConfig:
 class AudioNetwork(nn.Module):
     """features (B, T, 64), frames (B,) -> embedding (B, 128); `head` gives logits of the 7 labels.
 
-    After every convolution the frames beyond an utterance's end are set to 0, which is what lies
-    beyond the end of an utterance without padding as well: padding has no influence.
+    After every convolution the frames beyond an utterance's end are set to 0, as in the implicit
+    padding of an utterance without a batch, so that padding does not change the result.
     """
 
     def __init__(self, config: AudioNetworkConfig) -> None:
@@ -92,13 +92,13 @@ class AudioNetwork(nn.Module):
 
 
 def _within(x: Tensor, frames: Tensor) -> Tensor:
-    """(B, T) float, 1 where x (B, C, T, ...) lies within the utterance."""
+    """Return a mask (B, T) float, 1 where x (B, C, T, ...) is within the utterance."""
     positions = torch.arange(x.shape[2], device=x.device)
     return (positions < frames[:, None]).to(x.dtype)
 
 
 def pad(examples: Sequence[NDArray[np.float32]]) -> tuple[Tensor, Tensor]:
-    """Features (T_i, 64) -> (B, T, 64), zero beyond each one's end, and frames (B,) int64."""
+    """Pad features (T_i, 64) with zeros to (B, T, 64); also return frames (B,) int64."""
     frames = torch.tensor([len(example) for example in examples])
     features = torch.zeros(len(examples), int(frames.max()), MEL_BANDS)
     for row, example in zip(features, examples, strict=True):

@@ -1,8 +1,8 @@
-"""Acoustic features by openSMILE, as SUMMER takes them: functionals of an utterance.
+"""Acoustic features by openSMILE as in SUMMER: functionals of an utterance.
 
-openSMILE is not part of this project's license: its terms allow research and personal use, no
-commercial one without audEERING's consent. So it is an extra of its own that nothing else needs
-(`pip install opensmile`), and a robot never runs it.
+openSMILE has a license of its own, which allows research and personal use, and commercial use only
+with audEERING's consent. It is therefore a separate extra (`pip install opensmile`) that only this
+module needs and that never runs on a robot.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SETS = ("ComParE_2016", "GeMAPSv01b", "eGeMAPSv02")
 
 
 class OpenSmileEncoder:
-    """Sound -> functionals (N, d), in their own units; see `sample.Encoder`.
+    """Encoder of audio -> functionals (N, d), not standardized; see `sample.Encoder`.
 
     Args:
         feature_set: one of SETS: ComParE_2016 has 6373 numbers, eGeMAPSv02 88.
@@ -51,11 +51,11 @@ class OpenSmileEncoder:
         self.name = f"opensmile-{opensmile.__version__}-{feature_set}"
 
     def refuses(self, sample: Sample) -> str:
-        """Finite audio of at least 100 ms is needed."""
+        """Refuse audio that is missing, not finite, or shorter than 100 ms."""
         return unusable_sound(sample, SHORTEST, least="100 ms")
 
     def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
-        """(N, d); see `sample.Encoder`."""
+        """Return functionals (N, d); see `sample.Encoder`."""
         check_samples(self, samples)
         rows = [
             self._smile.process_signal(waveform(sample, SAMPLE_RATE), SAMPLE_RATE).to_numpy()

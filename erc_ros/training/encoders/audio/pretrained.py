@@ -1,4 +1,4 @@
-"""Speech by Hugging Face encoders of waveforms: data2vec-audio, wav2vec 2.0, WavLM, HuBERT.
+"""Speech encoders of Hugging Face for waveforms: data2vec-audio, wav2vec 2.0, WavLM, HuBERT.
 
 Audio of another rate than the model's (16 kHz) is resampled.
 """
@@ -44,11 +44,11 @@ class SpeechEncoderConfig:
 
 
 class SpeechEncoder:
-    """Sound -> embedding; see `sample.Encoder` and `pretrained.Trainable`.
+    """Encoder of audio; see `sample.Encoder` and `pretrained.Trainable`.
 
-    Clips are padded to the longest and masked. In some models padding changes the embedding anyway
-    (group normalization over time, stacked position convolutions). This is measured once; `embed`
-    gives such a model one clip at a time, so that no embedding depends on the batch.
+    Clips are padded to the longest and masked. In some models padding changes the embedding
+    nevertheless (group normalization over time, stacked position convolutions). The constructor
+    tests this; `embed` processes one clip at a time with such a model.
 
     Raises:
         FileNotFoundError: the model or its feature extractor is not on this machine.
@@ -67,12 +67,12 @@ class SpeechEncoder:
                 f"{folder} takes {self.model.main_input_name}, not a waveform: use a"
                 " data2vec-audio, wav2vec2, WavLM, HuBERT or UniSpeech model"
             )
-        # Spans are hidden in pretraining; here every frame counts, and some clips have but a few.
+        # No SpecAugment masks, which are for pretraining: some clips have only a few frames.
         self.model.config.apply_spec_augment = False
         self.rate = int(self._extract.sampling_rate)
         self.normalises = bool(self._extract.do_normalize)
         self.dimension = int(self.model.config.hidden_size)
-        settings = asdict(config) | {"model": "", "batch_size": 0}  # neither changes an embedding
+        settings = asdict(config) | {"model": "", "batch_size": 0}  # without effect on embeddings
         self.name = f"speech-{pretrained.digest(folder, **settings)}"
         sizes = self.model.config.conv_kernel, self.model.config.conv_stride
         self._layers = list(zip(*sizes, strict=True))
@@ -82,17 +82,17 @@ class SpeechEncoder:
         self.batch_size = 1 if self._one_by_one else config.batch_size
 
     def refuses(self, sample: Sample) -> str:
-        """Audio is needed, finite and long enough for one frame (25 ms for all these models)."""
+        """Refuse audio that is missing, not finite, or shorter than one frame (25 ms)."""
         return unusable_sound(sample, self.shortest, self.rate)
 
     def size(self, sample: Sample) -> int:
-        """ms of audio that are heard."""
+        """Return the duration of the audio that is encoded, ms."""
         assert sample.sound is not None
         seconds = len(sample.sound) / sample.sample_rate
         return round(min(seconds, self.config.max_seconds) * 1000)
 
     def collate(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
-        """input_values (N, n) float32, attention_mask (N, n) and frame_mask (N, T) int64."""
+        """Return input_values (N, n) float32, attention_mask (N, n), frame_mask (N, T) int64."""
         limit = round(self.config.max_seconds * self.rate)
         sounds = [waveform(sample, self.rate)[-limit:] for sample in samples]
         inputs = self._extract(
@@ -110,14 +110,14 @@ class SpeechEncoder:
         }
 
     def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """What `collate` made -> (N, d)."""
+        """Return embeddings (N, d) for inputs of `collate`."""
         if self._one_by_one and len(inputs["input_values"]) > 1:
             rows = range(len(inputs["input_values"]))
             return torch.cat([self._embed(_without_padding(inputs, row)) for row in rows])
         return self._embed(inputs)
 
     def sequence(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """What `collate` made -> its frames (N, T, d), and which there are (N, T) bool."""
+        """Return frames (N, T, d) and their mask (N, T) bool for inputs of `collate`."""
         there = inputs["frame_mask"].bool()
         if not self._one_by_one:
             return self._frames(inputs), there
@@ -129,7 +129,7 @@ class SpeechEncoder:
         mask = inputs["attention_mask"]
         states: Tensor = self.model(
             input_values=inputs["input_values"],
-            # Models that never saw a mask in training are not given one without need.
+            # No mask without padding: some models were trained without masks.
             attention_mask=None if bool(mask.all()) else mask,
         ).last_hidden_state  # (N, T, d)
         return states
@@ -142,11 +142,11 @@ class SpeechEncoder:
         return pretrained.masked_mean(states, inputs["frame_mask"])
 
     def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
-        """(N, d); see `pretrained.encode`."""
+        """Return embeddings (N, d); see `pretrained.encode`."""
         return pretrained.encode(self, samples)
 
     def save(self, folder: Path) -> None:
-        """Model and feature extractor as a Hugging Face folder."""
+        """Write model and feature extractor as a Hugging Face folder."""
         pretrained.save(folder, self.model, self._extract)
 
     @torch.inference_mode()
@@ -161,7 +161,7 @@ class SpeechEncoder:
 
 
 def _without_padding(inputs: Mapping[str, Tensor], row: int) -> dict[str, Tensor]:
-    """One clip of what `collate` made, as long as it is."""
+    """Return one clip of the inputs of `collate`, without its padding."""
     samples = int(inputs["attention_mask"][row].sum())
     frames = int(inputs["frame_mask"][row].sum())
     return {
@@ -172,7 +172,7 @@ def _without_padding(inputs: Mapping[str, Tensor], row: int) -> dict[str, Tensor
 
 
 def waveform(sample: Sample, rate: int) -> NDArray[np.float32]:
-    """A sample's audio as (n,) float32 in [-1, 1] at `rate` Hz; channels are averaged."""
+    """Return a sample's audio as (n,) float32 in [-1, 1] at `rate` Hz, channels averaged."""
     assert sample.sound is not None
     sound: NDArray[Any] = sample.sound
     if sound.dtype.kind == "i":
@@ -184,13 +184,13 @@ def waveform(sample: Sample, rate: int) -> NDArray[np.float32]:
 
 
 def frame_count(samples: int, layers: Sequence[tuple[int, int]]) -> int:
-    """How many frames the convolutions (kernel, stride) make of so many samples."""
+    """Return the number of frames after convolutions (kernel, stride) over `samples`."""
     for kernel, stride in layers:
         samples = max(0, (samples - kernel) // stride + 1)
     return samples
 
 
 def receptive_field(layers: Sequence[tuple[int, int]]) -> int:
-    """Samples of one frame."""
+    """Return the number of samples of one frame."""
     strides = [stride for _, stride in layers]
     return 1 + sum((k - 1) * math.prod(strides[:n]) for n, (k, _) in enumerate(layers))

@@ -26,15 +26,15 @@ from erc_ros.training.encoders.augmentation import Channel, ChannelAugmentation,
 from erc_ros.training.engine.runs import write_with
 
 FILE = "features.safetensors"
-SEED = 1234  # the changed versions of the clips are the same for every seed of a training
+SEED = 1234  # of the channels of the clips, the same for every seed of a training
 MAX_SECONDS = 4.0  # the end of an utterance; the network's time grows with its length
 NO_VOICES = 400
-TOGETHER = 64  # clips
+TOGETHER = 64  # clips per batch
 
 
 @dataclass(frozen=True, eq=False)
 class VoiceClips:
-    """N clips in V versions, the clean one first; D numbers each.
+    """Features (D numbers) of N clips in V versions, of which the first is clean.
 
     features (N, V, D), NaN where a clip has no such version; labels (N,): of utterances.LABELS;
     corpora, speakers, sexes (N,): names; negatives (M, D): of non-speech audio.

@@ -1,8 +1,8 @@
 """Utterance histories of speakers: drawn at random for training, in sequence for evaluation.
 
-Acted corpora have no conversations, so a history consists of other clips of the same speaker. Its
-emotions decide what can be inferred: a speaker who showed several emotions has a level to compare
-with, a speaker who was angry throughout has not. Training draws both.
+Acted corpora have no conversations, so a history consists of other clips of the same speaker. Only
+a history with several emotions provides a reference level of the speaker; one with anger only does
+not. Training draws both kinds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from erc_ros.values.settings import check, setting
 
-NONE = -1  # no clip
+NONE = -1  # index for no clip
 SINGLE, MIXED, OTHER = 0, 1, 2  # kinds of histories
 
 Rows = NDArray[np.int64]

@@ -1,9 +1,9 @@
 """The voice network: emotion from a speaker embedding, absolute and relative to the speaker.
 
-Two small networks and a gate. One sees the embedding relative to the mean of the same speaker's
-earlier utterances: the more accurate one, unless the speaker's emotion did not change. The other
-sees the embedding alone, for first utterances and unchanged emotions. The gate combines them by how
-much the speaker's earlier utterances varied along directions that separate emotions.
+Two small networks and a gate. The input of the first is the embedding relative to the mean of the
+same speaker's earlier utterances; it is more accurate unless the speaker's emotion did not change.
+The input of the second is the embedding itself, for first utterances and unchanged emotions. The
+gate weights them by the variance of the earlier utterances along directions that separate emotions.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class VoiceNetworkConfig:
 
 
 class Judgement(NamedTuple):
-    """relative, absolute (B, C) logits of the two; gate (B,) logit of "the speaker varied"."""
+    """Outputs: relative, absolute (B, C) logits; gate (B,) logit of "the emotion varied"."""
 
     relative: Tensor
     absolute: Tensor
@@ -48,7 +48,7 @@ class Judgement(NamedTuple):
 
     @property
     def log_probabilities(self) -> Tensor:
-        """(B, C) of both together."""
+        """Return the log-probabilities (B, C) of the gated mixture."""
         share = self.gate.sigmoid()[:, None]
         together = share * self.relative.softmax(1) + (1 - share) * self.absolute.softmax(1)
         return (together + 1e-6).log()
@@ -65,7 +65,7 @@ class VoiceNetwork(nn.Module):
         super().__init__()
         classes = len(LABELS)
         self._noise = config.noise
-        # Of the training clips; `learn_scale` sets them, checkpoints keep them.
+        # Statistics of the training clips; `learn_scale` sets them, checkpoints contain them.
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("deviation", torch.ones(size))
         self.register_buffer("directions", torch.zeros(size, classes - 1))
@@ -81,7 +81,7 @@ class VoiceNetwork(nn.Module):
         speakers: NDArray[np.str_],
         weights: NDArray[np.float64],
     ) -> None:
-        """Mean, deviation and `emotion_directions` of the training clips: (N, D), weights (N,)."""
+        """Set mean, deviation and `emotion_directions` from clips (N, D) with weights (N,)."""
         mean = np.average(features, 0, weights)
         deviation = np.sqrt(np.average(np.square(features - mean), 0, weights)) + 1e-6
         directions = emotion_directions((features - mean) / deviation, labels, speakers)
@@ -116,7 +116,7 @@ class VoiceNetwork(nn.Module):
 
 
 class VoiceEnsemble(nn.Module):
-    """Log of the mean probabilities (B, 7) of several voice networks with the same inputs.
+    """Ensemble: log of the mean probabilities (B, 7) of several voice networks.
 
     prior: subtracted from the log-probability of neutral, as networks trained with much ordinary
     speech expect neutral more often than it occurs in conversations.
@@ -153,9 +153,9 @@ def _perceptron(inputs: int, outputs: int, config: VoiceNetworkConfig) -> nn.Seq
 def emotion_directions(
     features: NDArray[np.float64], labels: NDArray[np.int64], speakers: NDArray[np.str_]
 ) -> NDArray[np.float32]:
-    """Fisher's discriminants of the labels within speakers, (N, D) -> (D, labels - 1).
+    """Return Fisher's discriminants of the labels within speakers, (N, D) -> (D, labels - 1).
 
-    Scaled to variance 1 within a label, so that more indicates several labels.
+    Scaled to variance 1 within a label, so that a larger variance indicates several labels.
     """
     there = np.unique(labels)
     centred = np.array(features, np.float64)

@@ -64,7 +64,7 @@ from erc_ros.training.onnx import export_voice
 from erc_ros.values.settings import check, setting
 
 FOUR = ("neutral", "sadness", "joy", "anger")  # labels of all four corpora
-FOLDS = 5  # of speakers, for the embeddings that the fusion is trained on
+FOLDS = 5  # folds of speakers, for the embeddings on which the fusion is trained
 HELD_OUT = 10  # dev and test have one tenth of the speakers each
 EXAMPLES = "examples.safetensors"
 NEUTRAL = LABELS.index("neutral")
@@ -134,7 +134,7 @@ def train(recipe: Recipe) -> None:
     if voice.ordinary:
         corpus = with_ordinary_speech(corpus, recipe.data)
     print(f"{len(corpus.clips)} clips, skipped {json.dumps(corpus.skipped)}", flush=True)
-    # Next to the run, so that trainings without one corpus use it as well.
+    # Next to the run, so that trainings with `--hold-out` use it as well.
     file = recipe.out.parent / voice_features.FILE
     channels = recipe.section("channels", ChannelAugmentation)
     clips = voice_clips(corpus.clips, channels, voice.speaker_network, file)
@@ -165,7 +165,7 @@ def with_ordinary_speech(corpus: SpeechCorpus, data: Path) -> SpeechCorpus:
 
 
 RunContent = tuple[dict[str, Predicted], dict[str, Any]]
-"""Predictions of dev and test, and what else metrics.json says; see `write_run`."""
+"""Predictions of dev and test, and further content of metrics.json; see `write_run`."""
 
 
 def hold_out(clips: VoiceClips, corpus: str, sections: VoiceRecipe, out: Path) -> RunContent:
@@ -501,7 +501,7 @@ def _mean(values: Tensor, weights: Tensor) -> Tensor:
     return (values * weights).sum() / weights.sum().clamp_min(1)
 
 
-# --- measuring ---
+# --- evaluation ---
 
 
 @torch.inference_mode()

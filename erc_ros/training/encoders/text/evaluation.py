@@ -89,7 +89,7 @@ def measure(
 ) -> tuple[float, dict[str, Predicted]]:
     """Correct the classifier's prior on dev; return the correction and predictions of dev and test.
 
-    is_learned: False if the main corpus is held out; then nothing is fitted to it.
+    is_learned: False if the main corpus is held out; then the correction is 0.
     """
     logits = {s: predict(model, splits[s].conversations, prompt, config) for s in MEASURED}
     share = prior(splits["train"].conversations)
@@ -122,8 +122,8 @@ def best_prior_correction(
 ) -> float:
     """Return the tau in 0..0.5 for which logits - tau * log(prior) is best on dev (weighted F1).
 
-    Cross-entropy favours frequent classes (Menon et al. 2021); a single number, so that dev is not
-    fitted class by class. The F1 is smoothed over neighbouring tau, as a single peak is luck.
+    Cross-entropy favors frequent classes (Menon et al. 2021). A single number for all classes
+    avoids overfitting to dev. The F1 is smoothed over adjacent tau, as single peaks are noise.
     """
     taus = np.arange(0, 0.51, 0.05)
     scores = [

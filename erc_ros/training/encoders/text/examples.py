@@ -41,9 +41,9 @@ class TextConfig:
     word_errors: float = setting(0.0, "highest word error rate of a training dialogue", "", (0, 1))
     speaker_errors: float = setting(0.0, "highest share of wrong speaker labels", "", (0, 1))
     reading: str = setting(
-        "mask", "where an embedding is read: `model.TextModelConfig`", choices=READINGS
+        "mask", "token position of an embedding: `model.TextModelConfig`", choices=READINGS
     )
-    dropout: float = setting(0.1, "in the encoder and before the classifier", "", (0, 0.99))
+    dropout: float = setting(0.1, "dropout in the encoder and before the classifier", "", (0, 0.99))
     layer_decay: float = setting(
         0.9, "learning rate of a layer, as a share of that of the layer above", "", (0.01, 1)
     )
@@ -64,11 +64,11 @@ class TextConfig:
     in_turns: float = setting(
         0.0, "share of single comments split into turns (`mixture.in_turns`)", "", (0, 1)
     )
-    most_per_label: int = setting(5000, "GoEmotions' rows of one label, at most", "", (1, 1e6))
+    most_per_label: int = setting(5000, "GoEmotions' rows per label, at most", "", (1, 1e6))
     pretraining: Mapping[str, float] = field(default_factory=lambda: {COMMENTS: 1.0})
-    """First part, once for all seeds: corpus -> the share of it in an epoch. Empty: skipped."""
+    """First training, once for all seeds: corpus -> its share in an epoch. Empty: skipped."""
     mixed: Mapping[str, float] = field(default_factory=dict)
-    """Corpora mixed into each epoch of the main corpus afterwards, in the same form."""
+    """Corpora that are then mixed into each epoch of the main corpus, in the same form."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -106,19 +106,19 @@ class TextConfig:
 
 
 class TokenRow(NamedTuple):
-    """The tokens of one pass, and the target of each utterance that is read in it."""
+    """The tokens of one pass, and the targets of the utterances whose embeddings are read."""
 
     layout: Layout
     targets: list[tuple[float, ...]]
     corpus: int = 0
-    """Its number in the classifier (`mixture.numbers`)."""
+    """Number of the corpus in the classifier (`mixture.numbers`)."""
 
 
 class Batch(NamedTuple):
-    """Rows of similar length, padded: L tokens, A questions at most.
+    """Padded rows of similar length: L tokens, at most A questions.
 
-    ids, positions (B, L) and asked_at (B, A) int64; visible (B, L, L) and asked (B, A) bool, which
-    questions exist; target (B, A, C); corpus (B,).
+    ids, positions (B, L) and asked_at (B, A) int64; visible (B, L, L) bool; asked (B, A) bool, the
+    mask of the questions; target (B, A, C); corpus (B,).
     """
 
     ids: Tensor
@@ -173,7 +173,7 @@ def rows_of(
     config: TextConfig,
     rng: random.Random | None = None,
 ) -> list[TokenRow]:
-    """Return a conversation as the robot reads it: a new row wherever the window slides.
+    """Return a conversation as rows, as the robot encodes it: a new row when the window moves.
 
     Every labeled utterance is read once, in order. With `rng`, a share `config.forget` of the
     utterances begins with an empty history.
@@ -204,9 +204,9 @@ def rows_of(
 
 
 def target(utterance: LabelledUtterance, config: TextConfig) -> tuple[float, ...]:
-    """Return the target (C,) of an utterance: its label, softened by the votes of raters.
+    """Return the target (C,) of an utterance: its label mixed with the votes of raters.
 
-    If several labels may be right, each of them is 1.
+    If several labels may be correct, each of them is 1.
     """
     if utterance.among:
         return tuple(float(index in utterance.among) for index in range(len(LABELS)))
@@ -224,7 +224,7 @@ def plain_text(text: str) -> str:
 
 
 def make_batches(rows: Sequence[TokenRow], size: int, rng: random.Random | None) -> list[Batch]:
-    """Group rows of similar length, with at least `size` utterances each but for one batch.
+    """Group rows of similar length, with at least `size` utterances each, except for one batch.
 
     The order is random; without rng, sorted by length.
     """

@@ -1,12 +1,12 @@
 """Choose the text encoder on dev and write it for the bundle.
 
-best/text.onnx               float32, opset 17: what `TextEncoder.forward` takes and gives
+best/text.onnx               float32, opset 17; inputs and outputs of `CachingTextModule.forward`
 best/tokenizer.json          with the speaker tokens
-best/prompt.json             how conversations are laid out for it
-best/metrics.json            where it comes from, dev and test
+best/prompt.json             the layout of conversations for it
+best/metrics.json            its settings and its scores on dev and test
 best/best.safetensors        all weights
-best/head.safetensors        the classifier that belongs to it: weight (7, 384), bias (7,)
-best/embeddings.safetensors  every MELD utterance as this encoder sees it, for the fusion's training
+best/head.safetensors        its classifier: weight (7, 384), bias (7,)
+best/embeddings.safetensors  its embedding of every MELD utterance, for the fusion's training
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ AXES = {
 
 
 def choose_and_export(config: TextConfig, splits: Mapping[str, Split], out: Path) -> Path:
-    """Export the seed that is best on dev; returns the folder best/."""
+    """Export the seed that is best on dev; return the folder best/."""
     result = choose_best(out, ["best.safetensors"])
     print(f"exporting seed {result['seed']} of {json.dumps(result['all_seeds'], indent=2)}")
     model = make_model(config.dropout, config.reading, config.corpora_of_classifier)
@@ -66,7 +66,7 @@ def write(
     out: Path,
     result: Mapping[str, Any],
 ) -> Path:
-    """Write everything that the bundle and the fusion need into `out`."""
+    """Write the files for the bundle and the fusion into `out`."""
     difference = export(model.encoder, out / "text.onnx")
     load_tokenizer().save(str(out / "tokenizer.json"))
     write_prompt(out, prompt)
@@ -85,7 +85,7 @@ def write(
 
 
 def export(encoder: CachingTextModule, path: Path) -> float:
-    """Write the encoder as ONNX; returns the largest difference from torch, see `write_onnx`.
+    """Write the encoder as ONNX; return the largest difference from torch, see `write_onnx`.
 
     Raises:
         ArithmeticError: the difference is above 1e-4.
@@ -106,7 +106,7 @@ def embed(
     prompt: TextPrompt,
     config: TextConfig,
 ) -> dict[str, NDArray[Any]]:
-    """All utterances in their order, as arrays of n rows.
+    """Embed all utterances in their order; return arrays of n rows.
 
     embedding (n, d) and logits (n, C) float32; label, dialogue (0, 1, ... in the split's order),
     index (0, 1, ... in the dialogue) and speaker (0..9) int64.
@@ -131,7 +131,7 @@ def embed(
 def _example(
     encoder: CachingTextModule, batch: int, known: int, new: int, asked: int
 ) -> dict[str, Tensor]:
-    """Inputs of a pass over `new` random tokens, each seeing some of those before."""
+    """Return inputs of a pass over `new` random tokens with random attention masks."""
     size, rng = encoder.config, torch.Generator().manual_seed(known + new)
     heads = (size.layers, 2, batch, size.heads, known, size.width // size.heads)
     visible = torch.rand(batch, new, known + new, generator=rng) < 0.7

@@ -1,4 +1,4 @@
-"""Several corpora for one classifier: their labels in terms of seven, and what an epoch takes."""
+"""Mix several corpora for one classifier: convert their labels, and draw the epochs."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ BUILT_IN = tuple(
         key=lambda spec: spec.text_number or 0,
     )
 )
-"""Corpora of the shared classifier, in their order. The first is the one whose predictions are
-served as they are, unless a recipe names another main corpus."""
+"""Corpora of the shared classifier, in their order. The first is the main corpus, whose logits
+have no offset, unless a recipe names another one."""
 
 MOST_REPEATED = 6
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
@@ -28,9 +28,9 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """A split of a corpus with labels of LABELS.
+    """A split of a corpus with labels in LABELS.
 
-    classes: what the corpus itself distinguishes, each as indices into LABELS.
+    classes: the corpus's own classes, each as indices into LABELS.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Corpus:
     classes: tuple[tuple[int, ...], ...]
 
     def truth(self) -> list[int]:
-        """The class of every labelled utterance, in their order."""
+        """Return the class of every labeled utterance, in their order."""
         return [
             self.classes.index(u.among or (u.label,))
             for c in self.conversations
@@ -48,11 +48,11 @@ class Corpus:
 
 
 def ordered(names: Iterable[str]) -> list[str]:
-    """Names of corpora in the order of the classifier: the built-in ones, then all others.
+    """Return names of corpora in the order of the classifier: built-in ones first.
 
     Raises:
-        ValueError: an unknown corpus, one to measure with only, or one with a label that means
-            none of LABELS.
+        ValueError: an unknown corpus, one for evaluation only, or one with a label without a
+            meaning in LABELS.
     """
     given = list(dict.fromkeys(names))
     for name in given:
@@ -63,7 +63,7 @@ def ordered(names: Iterable[str]) -> list[str]:
 
 
 def numbers(main: str, names: Iterable[str]) -> dict[str, int]:
-    """Corpus -> its number in the classifier: 0 is `main`, then the built-in ones and `names`."""
+    """Return corpus -> number in the classifier: `main` is 0, then built-in ones and `names`."""
     return {n: number for number, n in enumerate(dict.fromkeys([main, *BUILT_IN, *names]))}
 
 
@@ -82,15 +82,15 @@ def read_corpus(name: str, data: Path, split: str) -> Corpus:
 
     Raises:
         FileNotFoundError: it is not in `data`.
-        ValueError: an unknown corpus or split, one to measure with only, or a label that means
-            nothing here.
+        ValueError: an unknown corpus or split, a corpus for evaluation only, or a label without a
+            meaning in LABELS.
     """
     spec = corpora.find_for_training(name)
     return in_our_labels(name, corpora.read_split(spec, data, _theirs(spec, split)))
 
 
 def read_test(name: str, data: Path) -> Corpus:
-    """Read the test split of a corpus of text, also of one to measure with only.
+    """Read the test split of a corpus of text, also of one for evaluation only.
 
     Raises:
         FileNotFoundError, ValueError: as `read_corpus`.
@@ -103,10 +103,10 @@ def _theirs(spec: CorpusSpec, split: str) -> str:
 
 
 def in_our_labels(name: str, split: Split) -> Corpus:
-    """A corpus with its labels replaced by ours.
+    """Return a split with its labels replaced by LABELS.
 
     Raises:
-        ValueError: a label that means nothing here.
+        ValueError: a label has no meaning in LABELS.
     """
     spec = corpora.find(name)
     classes = tuple(spec.meaning(label) for label in split.labels)
@@ -128,7 +128,7 @@ def in_our_labels(name: str, split: Split) -> Corpus:
 def portion(
     conversations: Sequence[Conversation], share: float, epoch: int, seed: int
 ) -> list[Conversation]:
-    """An epoch's share of a corpus; the epochs after it go on where it ended.
+    """Return an epoch's share of a corpus; the next epoch continues where it ended.
 
     share: 0.25 takes a quarter, 2 takes everything twice.
     """
@@ -139,10 +139,10 @@ def portion(
 
 
 def in_turns(conversation: Conversation, rng: random.Random) -> Conversation:
-    """A comment of several sentences as turns of one speaker: what stands first becomes history.
+    """Split a comment of several sentences into turns of one speaker; the first ones are history.
 
-    The label stays with the last turn. So single comments tell, too, that what was said before
-    counts. Conversations, and comments of one sentence, stay as they are.
+    The last turn has the label, so that the encoder also learns from single comments to use the
+    history. Conversations, and comments of one sentence, are unchanged.
     """
     if len(conversation.utterances) != 1:
         return conversation
@@ -157,11 +157,10 @@ def in_turns(conversation: Conversation, rng: random.Random) -> Conversation:
 
 
 def repeated(conversation: Conversation, times: int) -> Conversation:
-    """A single comment as if its speaker said it `times` times in a row, meaning the same.
+    """Repeat a single comment `times` times, as turns of one speaker with the same label.
 
-    Elsewhere who says something twice in a row means more by it the second time: without such
-    rows, plain words that are said again and again drift to a rare emotion. Conversations stay as
-    they are.
+    In the corpora, repetition indicates a stronger emotion: without such examples, the estimate for
+    repeated neutral sentences drifts to a rare emotion. Conversations are unchanged.
     """
     if len(conversation.utterances) != 1:
         return conversation
@@ -172,6 +171,6 @@ def repeated(conversation: Conversation, times: int) -> Conversation:
 
 
 def thinned(conversation: Conversation, share: float, rng: random.Random) -> Conversation:
-    """Without a share of the turns that no person labelled: what the robot said, say."""
+    """Remove a share of the turns without label, such as those of the robot."""
     kept = tuple(u for u in conversation.utterances if u.is_labelled or rng.random() >= share)
     return replace(conversation, utterances=kept) if kept else conversation

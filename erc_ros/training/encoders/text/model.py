@@ -1,11 +1,11 @@
-"""The text encoder: a BERT that is read at [MASK] (MAGTKD, section 3.2) or at the utterance itself.
+"""The text encoder: BERT, with the embedding at [MASK] (MAGTKD, section 3.2) or of the utterance.
 
-Written out instead of taken from a library for two reasons. Attention is causal between utterances
-(`encoders.text`), so the keys and values of earlier ones can be handed in and out. And where only
-[MASK] is read, the last layer is computed for that position alone. The weights keep BERT's names,
-so `transformers.BertModel` loads the same state.
+Implemented here instead of in a library for two reasons. Attention is causal between utterances
+(`encoders.text`), so that keys and values of earlier ones are cached outside of the network. And if
+only [MASK] is read, the last layer is computed for this position only. The weights have BERT's
+names, so that `transformers.BertModel` loads the same state.
 
-Shapes: B dialogues, L new and P known tokens, A questions asked, N layers, d width, h heads.
+Shapes: B dialogues, L new and P cached tokens, A questions, N layers, d width, h heads.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ class TextModelConfig:
     dropout: float = 0.1
     epsilon: float = 1e-12
     reading: str = "mask"
-    """Where an embedding is read: "mask", at the mask of a question; or "utterance", the mean over
+    """Position of an embedding: "mask", at the mask of a question; or "utterance", the mean over
     the utterance's own tokens, without a question."""
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
-            raise ValueError(f"width {self.width} is no multiple of {self.heads} heads")
+            raise ValueError(f"width {self.width} is not a multiple of {self.heads} heads")
         if self.reading not in READINGS:
             raise ValueError(f"reading is {self.reading!r}, must be one of {READINGS}")
 
@@ -60,14 +60,14 @@ class _Embeddings(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, ids: Tensor, positions: Tensor) -> Tensor:
-        """(B, L), (B, L) -> (B, L, d)."""
+        """Return embeddings (B, L, d) of ids and positions, both (B, L)."""
         x = self.word_embeddings(ids) + self.position_embeddings(positions)
         x = x + self.token_type_embeddings.weight[0]
         return self.dropout(self.LayerNorm(x))
 
 
 class _Layer(nn.Module):
-    """One BERT layer, for the positions that are asked for. The names inside are BERT's."""
+    """One BERT layer, computed for selected positions. Weights have BERT's names."""
 
     def __init__(self, config: TextModelConfig) -> None:
         super().__init__()
@@ -84,13 +84,13 @@ class _Layer(nn.Module):
     def forward(
         self, x: Tensor, past: Tensor, asked: Tensor, bias: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Compute the positions `asked` of a layer, and what later passes need of all of them.
+        """Compute the positions `asked`, and keys and values of all positions for later passes.
 
         Args:
             x: (B, L, d).
-            past: (2, B, h, P, d/h) keys and values of the tokens known before.
-            asked: (B, A, d) the rows wanted.
-            bias: (B, 1, A, P + L) 0 where a token is seen, -10,000 where not.
+            past: (2, B, h, P, d/h) keys and values of the cached tokens.
+            asked: (B, A, d) states of the positions to compute.
+            bias: (B, 1, A, P + L) 0 where a token is attended to, else -10,000.
 
         Returns:
             (B, A, d) and the new keys and values (2, B, h, L, d/h).
@@ -110,7 +110,7 @@ class _Layer(nn.Module):
 
 
 class CachingTextModule(nn.Module):
-    """Utterances and questions -> an embedding for each answer; what text.onnx is."""
+    """The network of text.onnx: tokens of utterances and questions to an embedding per question."""
 
     def __init__(self, config: TextModelConfig) -> None:
         super().__init__()
@@ -128,13 +128,13 @@ class CachingTextModule(nn.Module):
         mask_index: Tensor,
         past: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """One pass over L new tokens, P are known (`encoders.text.Layout`).
+        """Encode L new tokens with P cached ones (`encoders.text.Layout`).
 
         Args:
             input_ids, positions: (B, L).
             visible: (B, L, P + L) bool.
-            mask_index: (B, A) the positions to be read; where whole utterances are read, a token of
-                each: its own tokens are those that it sees and that see it.
+            mask_index: (B, A) the positions of the embeddings; for whole utterances, any token of
+                each: the utterance's tokens are those with mutual attention.
             past: (N, 2, B, h, P, d/h) keys and values of each of the N layers.
 
         Returns:
@@ -159,16 +159,16 @@ class CachingTextModule(nn.Module):
         return embeddings, torch.stack([*present, new])
 
     def nothing_known(self, batch: int) -> Tensor:
-        """`past` of a first pass: (N, 2, B, h, 0, d/h)."""
+        """Return `past` of a first pass: (N, 2, B, h, 0, d/h)."""
         size = self.config
         return torch.zeros(size.layers, 2, batch, size.heads, 0, size.width // size.heads)
 
 
 class TextClassifier(nn.Module):
-    """The encoder with a linear head, for its own training and metrics.
+    """The encoder with a linear classifier, for its training and metrics.
 
-    Corpora differ in how often a label occurs and how readily it was given: each but the first has
-    an offset of its own on the logits, which only training uses.
+    Corpora differ in the frequency of labels and in annotation guidelines: each but the first has
+    an offset on the logits, which is used in training only.
     """
 
     def __init__(
@@ -183,36 +183,36 @@ class TextClassifier(nn.Module):
     def forward(
         self, input_ids: Tensor, positions: Tensor, visible: Tensor, mask_index: Tensor
     ) -> Tensor:
-        """As the encoder, with nothing known before -> logits (B, A, classes)."""
+        """Return logits (B, A, classes) without cached tokens; arguments as of the encoder."""
         embeddings = self.embed(input_ids, positions, visible, mask_index)
         logits: Tensor = self.head(self.dropout(embeddings))
         return logits
 
     def offset(self, corpora: Tensor) -> Tensor:
-        """What the labels of these corpora, (B,) numbers from 0, add to the logits: (B, 1, C)."""
+        """Return the offset (B, 1, C) of the logits for corpora (B,), numbers from 0."""
         none = self.offsets.new_zeros(1, self.offsets.shape[1])
         return torch.cat([none, self.offsets])[corpora][:, None]
 
     def embed(
         self, input_ids: Tensor, positions: Tensor, visible: Tensor, mask_index: Tensor
     ) -> Tensor:
-        """What the head sees: (B, A, d)."""
+        """Return the inputs of the classifier: (B, A, d)."""
         past = self.encoder.nothing_known(len(input_ids)).to(input_ids.device)
         embeddings: Tensor = self.encoder(input_ids, positions, visible, mask_index, past)[0]
         return embeddings
 
 
 def load_bert(encoder: CachingTextModule, folder: Path, added: list[tuple[int, list[int]]]) -> None:
-    """Fill `encoder` with a Hugging Face BERT's weights, and the rows of tokens added to it.
+    """Load a Hugging Face BERT's weights into `encoder`, and initialize added tokens.
 
     Args:
-        folder: holds model.safetensors.
-        added: for every added token its id and the ids of words that it resembles; its first
+        folder: contains model.safetensors.
+        added: for every added token its id and the ids of words with similar meaning; its initial
             embedding is their mean.
 
     Raises:
-        FileNotFoundError: no model.safetensors there.
-        RuntimeError: the file is of a model of another size.
+        FileNotFoundError: the folder has no model.safetensors.
+        RuntimeError: the weights have other sizes.
     """
     path = folder / "model.safetensors"
     if not path.is_file():
@@ -231,7 +231,7 @@ def load_bert(encoder: CachingTextModule, folder: Path, added: list[tuple[int, l
 
 
 def read_config(folder: Path, added: int, dropout: float, reading: str = "mask") -> TextModelConfig:
-    """The size of the BERT in `folder` (config.json), with room for `added` tokens."""
+    """Read the size of the BERT in `folder` (config.json), plus `added` tokens."""
     values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return TextModelConfig(
         vocabulary=values["vocab_size"] + added,
@@ -247,7 +247,7 @@ def read_config(folder: Path, added: int, dropout: float, reading: str = "mask")
 
 
 def load_tokenizer(folder: Path | None = None) -> Tokenizer:
-    """The encoder's tokenizer with the speaker tokens; from the installed package by default."""
+    """Load the tokenizer with the speaker tokens; from the installed package by default."""
     return add_speaker_tokens(
         Tokenizer.from_file(str((folder or model_folder()) / "tokenizer.json"))
     )
@@ -256,15 +256,15 @@ def load_tokenizer(folder: Path | None = None) -> Tokenizer:
 def make_model(
     dropout: float, reading: str = "mask", corpora: int = len(BUILT_IN)
 ) -> TextClassifier:
-    """all-MiniLM-L6-v2 with the speaker tokens and a fresh head.
+    """Return all-MiniLM-L6-v2 with the speaker tokens and a new classifier.
 
     Args:
-        corpora: how many corpora share the classifier (`mixture.numbers`).
+        corpora: number of corpora that share the classifier (`mixture.numbers`).
     """
     folder, tokenizer = model_folder(), load_tokenizer()
     size = read_config(folder, len(SPEAKER_TOKENS), dropout, reading)
     model = TextClassifier(size, len(LABELS), corpora=corpora)
-    # A speaker starts as "speaker" and a number, 0 as "someone".
+    # A speaker token is initialized by "speaker" and its number, 0 by "someone".
     like = [["someone"], *(["speaker", str(n)] for n in range(1, len(SPEAKER_TOKENS)))]
     added = [
         (tokenizer.token_to_id(token), [tokenizer.token_to_id(word) for word in words])

@@ -1,4 +1,4 @@
-"""Text by Hugging Face encoders such as RoBERTa, BERT and MiniLM.
+"""Text encoders of Hugging Face such as RoBERTa, BERT and MiniLM.
 
 The prompt is one of `encoders.text.PROMPTS`, with or without history and speaker tokens. Training
 and robot use the same class for it (`encoders.text.WholePrompt`).
@@ -49,7 +49,7 @@ class TextEncoderConfig:
     speakers: bool = True
     """Each utterance begins with its speaker's token, and the question names the speaker."""
     reading: str = setting(
-        "mean", "of the plain prompt: its first token or the mean of all", choices=READINGS
+        "mean", "for the plain prompt: the first token or the mean of all tokens", choices=READINGS
     )
     unit_length: bool = False
     """Embeddings are scaled to length 1, as sentence encoders do."""
@@ -82,7 +82,7 @@ def sentence_encoder(model: str, max_tokens: int = 256) -> PretrainedTextEncoder
 
 
 class PretrainedTextEncoder:
-    """Text -> embedding, as `config` says; see `sample.Encoder` and `pretrained.Trainable`.
+    """Encoder of text; see `sample.Encoder` and `pretrained.Trainable`.
 
     Raises:
         FileNotFoundError: the model is not on this machine.
@@ -104,12 +104,12 @@ class PretrainedTextEncoder:
         if config.size:
             pretrained.add_projection(self.model, width, config.size, folder)
         self.dimension = config.size or width
-        settings = asdict(config) | {"model": "", "batch_size": 0}  # neither changes an embedding
-        if config.prompt == "magtkd":  # features of another wording have another name
+        settings = asdict(config) | {"model": "", "batch_size": 0}  # without effect on embeddings
+        if config.prompt == "magtkd":  # another wording gives another name
             settings["prompt_version"] = PROMPT_VERSION
         for name in ("layers", "size"):
             if not settings[name]:
-                del settings[name]  # so that an encoder without them keeps its name
+                del settings[name]  # keeps the name of an encoder without them
         self.name = f"text-{config.prompt}-{pretrained.digest(folder, **settings)}"
         self.max_tokens = min(config.max_tokens, most_tokens(self.model))
         # A copy: the vocabulary reads spelled-out special tokens as plain text.
@@ -134,17 +134,17 @@ class PretrainedTextEncoder:
         return TokenRoles(start, separator, mask, SPEAKER_TOKENS if self.config.speakers else ())
 
     def refuses(self, sample: Sample) -> str:
-        """An utterance without text has no embedding."""
+        """Refuse utterances without text."""
         if not sample.turns:
             return "no turn"
         return "" if sample.turns[-1].text.strip() else "empty text"
 
     def size(self, sample: Sample) -> int:
-        """Return about the number of characters in the prompt."""
+        """Return the approximate number of characters in the prompt."""
         return sum(len(turn.text) + 8 for turn in self._turns(sample))
 
     def tokens(self, sample: Sample) -> tuple[list[int], int]:
-        """Return the prompt, at most max_tokens ids, and the place of its mask (-1: no mask).
+        """Return the ids of the prompt, at most max_tokens, and the position of its mask or -1.
 
         Raises:
             ValueError: a speaker outside 0..9; names the utterance.
@@ -162,7 +162,7 @@ class PretrainedTextEncoder:
         return self.prompt.assemble(blocks[::-1])
 
     def collate(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
-        """input_ids, attention_mask (N, L) and, read at a mask, mask_index (N,); all int64."""
+        """Return input_ids, attention_mask (N, L) and, for a mask, mask_index (N,); int64."""
         prompts = [self.tokens(sample) for sample in samples]
         longest = max(len(ids) for ids, _ in prompts)
         padding = self.tokenizer.pad_token_id or 0
@@ -175,13 +175,13 @@ class PretrainedTextEncoder:
         return {"input_ids": input_ids, "attention_mask": attention_mask, "mask_index": mask_index}
 
     def sequence(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """What `collate` made -> its tokens (N, L, d), and which there are (N, L) bool."""
+        """Return tokens (N, L, d) and their mask (N, L) bool for inputs of `collate`."""
         ids, mask = inputs["input_ids"], inputs["attention_mask"]
         states = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
         return pretrained.projected(self.model, states), mask.bool()
 
     def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """What `collate` made -> (N, d)."""
+        """Return embeddings (N, d) for inputs of `collate`."""
         states, mask = self.sequence(inputs)  # (N, L, d), (N, L)
         if self.config.prompt != "plain":
             embedding = read_at(states, inputs["mask_index"])
@@ -192,11 +192,11 @@ class PretrainedTextEncoder:
         return normalize(embedding, dim=-1) if self.config.unit_length else embedding
 
     def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
-        """(N, d); see `pretrained.encode`."""
+        """Return embeddings (N, d); see `pretrained.encode`."""
         return pretrained.encode(self, samples)
 
     def save(self, folder: Path) -> None:
-        """Model and tokenizer, with the speaker tokens, as a Hugging Face folder."""
+        """Write model and tokenizer, with the speaker tokens, as a Hugging Face folder."""
         pretrained.save(folder, self.model, self.tokenizer)
 
     def _turns(self, sample: Sample) -> Sequence[Turn]:
@@ -205,7 +205,7 @@ class PretrainedTextEncoder:
 
 
 def read_at(states: Tensor, index: Tensor) -> Tensor:
-    """Return the state at one place of each row: states (N, L, d), index (N) -> (N, d)."""
+    """Return the state at one position of each row: states (N, L, d), index (N) -> (N, d)."""
     where = index[:, None, None].expand(-1, 1, states.shape[-1])
     return states.gather(1, where)[:, 0]
 
@@ -219,7 +219,7 @@ def add_speakers(tokenizer: Any, model: Any) -> None:
     new = [token for token in SPEAKER_TOKENS if token not in vocabulary]
     tokenizer.add_tokens([AddedToken(t, special=True, normalized=False) for t in new], True)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
-        # By default the new rows would be drawn at random and differ in every run.
+        # The default initialization is random and would differ in every run.
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     weights = model.get_input_embeddings().weight
     with torch.no_grad():

@@ -1,9 +1,9 @@
-"""What goes wrong before the text encoder: words misheard, and speakers mixed up.
+"""Simulate errors in the inputs of the text encoder: wrong words and wrong speakers.
 
-A word is wrong with the given rate: 60 % of the errors replace it by one that sounds alike (or, if
-none is known, by a frequent one), 25 % leave it out, 15 % put a frequent word before it; roughly
-how the errors of recognizers on conversational English are spread. It is a model of errors, no
-recognizer: real errors come in bursts and depend on sound.
+A word is wrong with the given rate: 60 % of the errors are substitutions by a word of similar
+pronunciation (or, without such a word, a frequent one), 25 % deletions, 15 % insertions of a
+frequent word; about the distribution of ASR errors on conversational English. Here errors are
+independent; real errors occur in bursts and depend on the audio.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from dataclasses import replace
 
 from erc_ros.training.datasets.utterances import Conversation
 
-REPLACED, LEFT_OUT = 0.6, 0.25  # of all errors; the rest is put in
+REPLACED, LEFT_OUT = 0.6, 0.25  # shares of all errors; the others are insertions
 FREQUENT = 200
 _SOUNDS = str.maketrans("cqgjzvtmyaeiouhw", "kkkksfdnaaaaaaaa")
 
 
 class SimulatedWordErrors:
-    """Knows which words sound alike.
+    """Simulates ASR errors, with words of similar pronunciation.
 
     Args:
-        texts: where the words come from, such as a training split.
+        texts: source of the vocabulary, such as a training split.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
         counts = Counter(word for text in texts for word in _words(text.lower()))
         self._frequent = [word for word, _ in counts.most_common(FREQUENT)]
         if not self._frequent:
-            raise ValueError("the texts hold no words")
+            raise ValueError("the texts contain no words")
         self._alike: dict[str, list[str]] = defaultdict(list)
         for word in sorted(counts):
             self._alike[sound(word)].append(word)
 
     def misheard(self, text: str, rate: float, rng: random.Random) -> str:
-        """The text with about `rate` (0..1) of its words wrong; at least one word is kept."""
+        """Return the text with a share `rate` (0..1) of wrong words; at least one word remains."""
         heard: list[str] = []
         said = text.split()
         for word in said:
@@ -59,7 +59,7 @@ class SimulatedWordErrors:
 
 
 def sound(word: str) -> str:
-    """A rough key of how a word sounds: like consonants as one, vowels as one, no doubles."""
+    """Return an approximate key of the pronunciation: consonant groups, one vowel, no doubles."""
     alike = re.sub(r"[^a-z]", "", word.lower()).translate(_SOUNDS)
     return re.sub(r"(.)\1+", r"\1", alike)
 
@@ -67,7 +67,7 @@ def sound(word: str) -> str:
 def misheard(
     conversation: Conversation, errors: SimulatedWordErrors, rate: float, rng: random.Random
 ) -> Conversation:
-    """The conversation as a speech recognizer with this word error rate might write it."""
+    """Return the conversation with simulated ASR errors of this word error rate."""
     utterances = (
         replace(u, text=errors.misheard(u.text, rate, rng)) for u in conversation.utterances
     )
@@ -75,9 +75,9 @@ def misheard(
 
 
 def mixed_up(conversation: Conversation, rate: float, rng: random.Random) -> Conversation:
-    """The conversation with a share of its utterances given to another of its speakers.
+    """Return the conversation with a share of its utterances assigned to other speakers.
 
-    In a conversation of one person it is a second one, whom the diarization made up.
+    In a conversation of one person it is a second speaker, as a diarization error.
     """
     speakers = sorted({u.speaker for u in conversation.utterances})
     others = speakers if len(speakers) > 1 else [*speakers, min(9, speakers[0] + 1)]

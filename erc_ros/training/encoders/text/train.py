@@ -61,11 +61,11 @@ from erc_ros.training.engine.trainer import (
 from erc_ros.training.losses import cross_entropy_among
 
 WATCHED = 700
-"""Conversations of a corpus other than MELD on which an epoch is evaluated, at most."""
+"""Maximum number of conversations per other corpus on which an epoch is evaluated."""
 
 
 def train(recipe: Recipe) -> None:
-    """Run a recipe of kind text: the seed of the command line, or all and the choice."""
+    """Run a recipe of kind text: the seed of the command line, or all seeds and the selection."""
     recipe.refuse_other_sections({"trainer", "pretrainer", "text"})
     config = recipe.section("text", TextConfig)
     if recipe.leave_out:
@@ -136,7 +136,7 @@ class Sources:
         """Read what `config` names.
 
         Raises:
-            FileNotFoundError, ValueError: a corpus that it names is not there or not usable.
+            FileNotFoundError, ValueError: a corpus is missing or cannot be used.
         """
         train, dev = {}, {}
         if main is not None:
@@ -195,7 +195,7 @@ def mixture(
 
 
 def pretrain(config: TextConfig, trainer: TrainerConfig, sources: Sources, out: Path) -> Path:
-    """Train on the corpora of `pretraining`; returns the checkpoint.
+    """Train on the corpora of `pretraining`; return the checkpoint.
 
     A finished checkpoint of the same settings is kept.
     """
@@ -216,7 +216,7 @@ def pretrain(config: TextConfig, trainer: TrainerConfig, sources: Sources, out: 
 
 
 def _settings(config: TextConfig) -> dict[str, Any]:
-    """Return the settings that determine a run, for JSON; the other seeds do not."""
+    """Return the settings that determine a run, without the other seeds, for JSON."""
     return {name: value for name, value in asdict(config).items() if name != "seeds"}
 
 
@@ -228,7 +228,7 @@ def train_seed(
     start: Path | None,
     out: Path,
 ) -> dict[str, Any]:
-    """Train one seed on the main corpus and those mixed in; returns the content of metrics.json.
+    """Train one seed on the main and the mixed corpora; return the content of metrics.json.
 
     A finished seed with the same settings is not trained again.
     """
@@ -329,8 +329,8 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Return AdamW groups: the classifier with its own rate, lower layers with lower rates.
 
-    Word embeddings are not trained: otherwise words that MELD's 10,000 utterances lack would stay
-    behind those that they have.
+    Word embeddings are not trained: words that do not occur in MELD's 10,000 utterances would
+    otherwise become inconsistent with those that do.
     """
     layers: list[nn.Module] = list(model.encoder.encoder["layer"])  # type: ignore[call-overload]
     rates = [trainer.learning_rate * config.layer_decay**n for n in range(len(layers) + 1)]

@@ -1,4 +1,4 @@
-"""The face network of the robot: a small residual CNN on 48x48 gray faces."""
+"""The robot's face network: a small residual CNN on 48x48 gray faces."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class FaceNetworkConfig:
         check(self)
         if not self.widths or len(self.widths) != len(self.blocks):
             raise ValueError(
-                f"widths {self.widths} and blocks {self.blocks} must be equally many stages"
+                f"widths {self.widths} and blocks {self.blocks} must be of equal length"
             )
         if min(*self.widths, *self.blocks) < 1:
             raise ValueError("widths and blocks must be at least 1")
@@ -42,13 +42,13 @@ def _convolution(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> n
 
 
 class Block(nn.Module):
-    """Two convolutions around a shortcut. (B, in, H, W) -> (B, out, H/stride, W/stride)."""
+    """Residual block of two convolutions, (B, in, H, W) -> (B, out, H/stride, W/stride)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.first = _convolution(inputs, outputs, stride=stride)
         self.second = _convolution(outputs, outputs)
-        # Starts as the identity: training is faster and safer at a high learning rate.
+        # Initialized as the identity, which is faster and more stable at a high learning rate.
         nn.init.zeros_(self.second[1].weight)
         self.shortcut: nn.Module = nn.Identity()
         if stride > 1 or inputs != outputs:
@@ -77,7 +77,7 @@ class FaceNetwork(nn.Module):
         )
 
     def forward(self, faces: Tensor) -> Tensor:
-        # Standardize each face, so that light and exposure do not matter.
+        # Standardize each face against differences in light and exposure.
         mean = faces.mean(dim=(2, 3), keepdim=True)
         centred = faces - mean
         deviation = (centred * centred).mean(dim=(2, 3), keepdim=True).sqrt()

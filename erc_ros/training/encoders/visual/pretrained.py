@@ -1,4 +1,4 @@
-"""Video by any encoder of Hugging Face: of clips (TimeSformer) or of images (ViT, ResNet)."""
+"""Video encoders of Hugging Face, for clips (TimeSformer) or images (ViT, ResNet)."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ class VideoEncoderConfig:
 
 
 class VideoEncoder:
-    """Frames -> embedding; see `sample.Encoder` and `pretrained.Trainable`.
+    """Encoder of frames; see `sample.Encoder` and `pretrained.Trainable`.
 
-    A video model gets as many frames as it was made for (TimeSformer 8, VideoMAE 16), an image
-    model `frames`, evenly over the utterance; of a shorter one some frames count twice.
+    A video model gets its own number of frames (TimeSformer 8, VideoMAE 16), an image model
+    `frames`, at regular times of the utterance; frames of a shorter one are repeated.
 
     Raises:
         FileNotFoundError: the model or its image processor is not on this machine.
-        ValueError: the model could not be loaded, takes no images, or has no such reading.
+        ValueError: the model could not be loaded, does not take images, or has no such reading.
     """
 
     modality = "visual"
@@ -70,7 +70,7 @@ class VideoEncoder:
         self.model: nn.Module = pretrained.load(auto, folder)
         self._process = pretrained.load_processor(AutoImageProcessor, folder)
         if self.model.main_input_name != "pixel_values":
-            raise ValueError(f"{folder}: {type(self.model).__name__} takes no images")
+            raise ValueError(f"{folder}: {type(self.model).__name__} does not take images")
         shape = self.model.config
         self._is_video = hasattr(shape, "num_frames")
         self.frames = int(shape.num_frames) if self._is_video else config.frames
@@ -82,22 +82,22 @@ class VideoEncoder:
         if config.size:
             pretrained.add_projection(self.model, width, config.size, folder)
         self.dimension = config.size or width
-        settings = asdict(config) | {"model": "", "batch_size": 0}  # neither changes an embedding
+        settings = asdict(config) | {"model": "", "batch_size": 0}  # without effect on embeddings
         if self._is_video:
             del settings["frames"]
         if not config.size:
-            del settings["size"]  # so that an encoder without it keeps its name
+            del settings["size"]  # keeps the name of an encoder without it
         self.name = f"video-{pretrained.digest(folder, **settings)}"
 
     @property
     def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and standard deviation of R, G, B in [0, 1] that images are normalized with."""
+        """Mean and standard deviation of R, G, B in [0, 1] for normalization."""
         if not self._process.do_normalize:
             return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
         return tuple(self._process.image_mean), tuple(self._process.image_std)
 
     def refuses(self, sample: Sample) -> str:
-        """Frames (T, H, W, 3) uint8 are needed, at least one."""
+        """Refuse samples without frames (T, H, W, 3) uint8."""
         if sample.frames is None or len(sample.frames) == 0:
             return "no frames"
         shape, kind = sample.frames.shape, sample.frames.dtype
@@ -106,15 +106,15 @@ class VideoEncoder:
         return ""
 
     def size(self, sample: Sample) -> int:
-        """All cost the same."""
+        """Return 1: all samples have the same cost."""
         return self.frames
 
     def collate(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
-        """pixel_values (N, T, 3, S, S) float32."""
+        """Return pixel_values (N, T, 3, S, S) float32."""
         clips = []
         for sample in samples:
             assert sample.frames is not None
-            if not self._is_video:  # as the robot does it
+            if not self._is_video:  # as on the robot
                 crops = [FaceCrop(0, frame[..., ::-1].copy()) for frame in sample.frames]
                 clip = clip_input(crops, self.frames, self.side, *self.normalisation)
                 clips.append(torch.from_numpy(clip))
@@ -125,11 +125,11 @@ class VideoEncoder:
 
     @property
     def can_reduce(self) -> bool:
-        """Whether `reduced` exists: images that were resized once stay as they are."""
+        """Whether `reduced` can be used: resizing an image again does not change it."""
         return not self._is_video or _side(self._process) == self.side == _shortest(self._process)
 
     def reduced(self, sample: Sample) -> Sample:
-        """With only the frames that are used, at their size: it is encoded the same."""
+        """Return the sample with the used frames only, resized; its embedding is the same."""
         assert sample.frames is not None
         chosen = sample.frames[evenly(len(sample.frames), self.frames)]
         if self._is_video:
@@ -141,20 +141,20 @@ class VideoEncoder:
         return replace(sample, frames=np.stack([resized(image, self.side) for image in chosen]))
 
     def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """What `collate` made -> (N, d)."""
+        """Return embeddings (N, d) for inputs of `collate`."""
         return read_clips(self.model, inputs["pixel_values"], self.config.reading)
 
     def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
-        """(N, d); see `pretrained.encode`."""
+        """Return embeddings (N, d); see `pretrained.encode`."""
         return pretrained.encode(self, samples)
 
     def save(self, folder: Path) -> None:
-        """Model and image processor as a Hugging Face folder."""
+        """Write model and image processor as a Hugging Face folder."""
         pretrained.save(folder, self.model, self._process)
 
 
 def read_clips(model: nn.Module, clips: Tensor, reading: str) -> Tensor:
-    """Clips (N, T, 3, S, S) -> (N, d), by a video model, or as the mean over single images."""
+    """Embed clips (N, T, 3, S, S) as (N, d): by a video model, or as the mean over images."""
     if hasattr(model.config, "num_frames"):
         states = model(pixel_values=clips).last_hidden_state  # (N, L, d)
         read = states[:, 0] if reading == "first" else states.mean(dim=1)
@@ -172,7 +172,7 @@ def read_clips(model: nn.Module, clips: Tensor, reading: str) -> Tensor:
 
 
 def _side(process: Any) -> int:
-    """Of the square images that an image processor makes."""
+    """Return the side of the square images of an image processor."""
     size = getattr(process, "crop_size", None) or process.size
     side = size.get("height") or size.get("shortest_edge")
     if not side:
@@ -181,10 +181,10 @@ def _side(process: Any) -> int:
 
 
 def _shortest(process: Any) -> int:
-    """The side that an image processor resizes to, before it crops."""
+    """Return the length to which an image processor resizes the shorter side before it crops."""
     return int(process.size.get("height") or process.size.get("shortest_edge") or 0)
 
 
 def evenly(count: int, wanted: int) -> list[int]:
-    """Which of `count` frames to take: the middles of `wanted` equal parts, in order."""
+    """Return the indices of the frames in the middle of `wanted` equal parts of `count` frames."""
     return [(2 * part + 1) * count // (2 * wanted) for part in range(wanted)]

@@ -45,8 +45,8 @@ from erc_ros.training.engine.trainer import (
 from erc_ros.training.onnx import export_face
 from erc_ros.values.settings import check, setting
 
-WORST_RECALL = 0.5  # of every class on validation, where biases can reach it
-STEP = 0.1  # of a class's bias; smaller steps would overfit single images
+WORST_RECALL = 0.5  # minimum recall of every class on validation, if biases can reach it
+STEP = 0.1  # resolution of a class's bias; smaller steps would overfit single images
 NEGATIVES = 1000  # non-face images whose embeddings are saved
 IMAGES = corpora.find(corpora.FACES)
 
@@ -56,7 +56,7 @@ class FaceConfig:
     """The section `face` of a face recipe."""
 
     start: str = ""
-    """Folder of an earlier face training whose weights are the first; "": random ones."""
+    """Folder of an earlier face training that gives the initial weights; "": random ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class FaceSampling:
     """Examples of an epoch; the section `sampling` of a face recipe."""
 
     balance: float = setting(
-        0.0, "power of a class's rarity in its share: 0 as in the data, 1 all equal", "", (0, 1)
+        0.0, "exponent of the class balancing: 0: as in the data, 1: equal frequencies", "", (0, 1)
     )
     mixup: float = setting(0.0, "mixed pairs of images: Beta(mixup, mixup); 0: none", "", (0, 10))
     negatives: float = setting(0.0, "share of non-face images in a batch", "", (0, 1))
@@ -119,7 +119,7 @@ class FaceSampler:
         self._coarse_epochs = round(augmentation.coarse_share * config.epochs)
 
     def epoch(self, epoch: int) -> Sequence[tuple[Tensor, int]]:
-        """Return batches: rows of images, and the size at which they are shown."""
+        """Return batches: rows of images, and the image size."""
         count, generator = len(self._images), self._generator
         order = torch.randperm(count, generator=generator)
         if self._sampling.balance:
@@ -132,9 +132,9 @@ class FaceSampler:
     def batch(self, chosen: Tensor, size: int) -> tuple[Tensor, Tensor]:
         """Return faces (B, 1, S, S) and targets (B, C) of rows (B,)."""
         sampling, generator = self._sampling, self._generator
-        chosen = chosen.cpu()  # the images stay in main memory
+        chosen = chosen.cpu()  # the images are in main memory
         target = self._targets[chosen]
-        # Coordinates in bfloat16 would be a tenth of a pixel off.
+        # Coordinates in bfloat16 would have an error of a tenth of a pixel.
         with torch.autocast("cpu", enabled=False):
             images = as_input(self._images[chosen])
             faces = augment_faces(images, self._augmentation, generator, size)
@@ -174,7 +174,7 @@ def fit_faces(
 ) -> FaceNetwork:
     """Train on data.train; returns the model of the epoch that is best on data.valid.
 
-    start: a checkpoint of the same network for the first weights; None: random.
+    start: a checkpoint of the same network with the initial weights; None: random.
     """
     set_seeds(config.seed)
     model = FaceNetwork(network)
@@ -211,7 +211,7 @@ def shown(targets: NDArray[np.float32], balance: float) -> NDArray[np.float32]:
 
 
 def correct_prior(model: FaceNetwork, data: FerPlus) -> list[float]:
-    """Add the `class_bias` of validation to the classifier's bias; returns it, (C,)."""
+    """Add the `class_bias` of validation to the classifier's bias; return it, (C,)."""
     logits = np.log(np.maximum(predict(model, data.valid.pictures)[1], 1e-12))
     bias = class_bias(logits, data.valid.labels, data.train.targets.mean(axis=0) + 1e-4)
     head = model.head[1]
@@ -254,7 +254,7 @@ def class_bias(
 
 
 def finish(model: FaceNetwork, data: FerPlus, content: Mapping[str, Any], out: Path) -> None:
-    """Export, embed every split, evaluate test, and write metrics.json with this `content`."""
+    """Export, embed every split, evaluate on test, and write metrics.json with `content`."""
     difference = export_face(model, out / "face.onnx", SIZE)
     embedded, probabilities = {}, {}
     for name in IMAGES.splits:
@@ -301,14 +301,14 @@ def accuracies(
 
 
 def as_input(pictures: Tensor) -> Tensor:
-    """(N, 48, 48) uint8 -> (N, 1, 48, 48) float32 in [0, 1], as `encoders.face` makes it."""
+    """Convert (N, 48, 48) uint8 to (N, 1, 48, 48) float32 in [0, 1], as in `encoders.face`."""
     return pictures[:, None].float() / 255
 
 
 def predict(
     model: FaceNetwork, pictures: NDArray[np.uint8], batch_size: int = 256
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(N, 48, 48) uint8 -> embeddings (N, 128) and probabilities (N, 8)."""
+    """Return embeddings (N, 128) and probabilities (N, 8) of images (N, 48, 48) uint8."""
 
     def forward(inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         faces = as_input(inputs["pictures"]).contiguous(memory_format=torch.channels_last)
@@ -322,12 +322,12 @@ def predict(
 
 
 def to_labels(classes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Classes of the images (N,) as indices into LABELS."""
+    """Convert classes of FER+ (N,) to indices into LABELS."""
     return IMAGES.to_labels[classes]
 
 
 def to_label_probabilities(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, classes of the images) -> (N, LABELS): contempt counts as disgust."""
+    """Convert probabilities of FER+ (N, 8) to (N, LABELS); contempt counts as disgust."""
     result = np.zeros((len(probabilities), len(LABELS)), np.float32)
     for column, label in enumerate(IMAGES.to_labels):
         result[:, label] += probabilities[:, column]
