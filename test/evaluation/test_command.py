@@ -307,7 +307,7 @@ def test_what_is_asked_for_wrongly(
         ([bag, "--truth", tmp_path], "has no annotations"),
         ([bag, "--bundle", tmp_path / "absent"], "absent"),
         ([bag, "--bundle", "a", "--bundle", "b", "--bundle", "c"], "two bundles"),
-        ([bag, "--from", "nan"], "no time"),
+        ([bag, "--from", "nan"], "nan"),
         ([bag, "--workers", "0"], "at least 1"),
         ([bag, "--labels", tmp_path / "absent.yaml"], "absent.yaml"),
     ):
