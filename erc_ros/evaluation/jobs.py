@@ -52,7 +52,7 @@ class Annotator:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationJob:
-    """What to evaluate.
+    """One recording to evaluate with one system.
 
     Attributes:
         name: of the recording, unique. truth: its files; shared: files that name their recordings.
@@ -60,7 +60,7 @@ class EvaluationJob:
         topics: (role, topic) pairs that the user chose. offset: ns, added to annotated times.
         with_media: False excludes audio and faces.
         transcript: of a media file; None: the subtitle file of its name, if there is one.
-        recognizer, language: of the speech recognizer that replaces it; empty: there is none.
+        recognizer, language: of the speech recognizer that replaces it; empty: not used.
         annotators: where several are named; `truth` and `shared` are then empty.
     """
 

@@ -108,7 +108,7 @@ def _paler(color: str) -> str:
 
 @dataclass
 class _Row:
-    """An annotated segment and the prediction of each system, None where there is none."""
+    """An annotated segment and the prediction of each system, or None."""
 
     truth: Segment | None
     answers: list[Prediction | None]

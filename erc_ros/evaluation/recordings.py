@@ -106,12 +106,12 @@ def assign_truth(
 
 def _check_shared(path: Path, names: Sequence[str]) -> None:
     """Check that a file that is not named after a recording contains the name of one."""
-    told = {mark.recording for mark in read(path)} - {""}
-    if told & set(names):
+    annotated = {mark.recording for mark in read(path)} - {""}
+    if annotated & set(names):
         return
     near = difflib.get_close_matches(path.name.partition(".")[0], names, 1)
     meant = near[0] if near else names[0]
-    inside = f"; inside, it names {', '.join(sorted(told)[:5])}" if told else ""
+    inside = f"; inside, it names {', '.join(sorted(annotated)[:5])}" if annotated else ""
     raise TruthError(
         f"{path.name} belongs to none of the recordings ({', '.join(list(names)[:10])}){inside}: "
         f"call it {meant}{path.suffix} if it annotates {meant}, or name the recordings inside"

@@ -61,19 +61,19 @@ def write_media(
     robot = RobotConfig() if robot is None else robot
     folder.mkdir(parents=True, exist_ok=True)
     with open_recording(bag, frame_rate=_FILM_RATE) as opened:
-        heard = heard_topics(opened, topics, robot.utterance_node, Counter())
+        selected = heard_topics(opened, topics, robot.utterance_node, Counter())
         withheld = withheld_times(opened)
         audio = robot.utterance_node.perception
         files = (
             write_wav(
                 opened,
-                heard,
+                selected,
                 origin,
                 folder / f"{name}.wav",
                 audio,
                 withheld,
             ),
-            write_mp4(opened, heard, origin, folder / f"{name}.mp4", withheld),
+            write_mp4(opened, selected, origin, folder / f"{name}.mp4", withheld),
         )
     return [file for file in files if file is not None]
 
@@ -135,20 +135,20 @@ def _sounds(
     config: PerceptionConfig,
     withheld: WithheldTimes,
 ) -> Iterator[AudioSamples]:
-    heard = microphone_of(config)
-    heard.expects_info = "audio_info" in topics
+    microphone = microphone_of(config)
+    microphone.expects_info = "audio_info" in topics
     now = 0
     for record in _records(bag, topics, ("audio", "audio_info")):
         now = record.time
         try:
             value = adapter_of(record).read(record.message, record.time)
             if isinstance(value, AudioFormat):
-                heard.inform(value)
+                microphone.inform(value)
             elif isinstance(value, AudioChunk) and not withheld.touch(record.time, record.time):
-                yield from _sound_until(now + _AHEAD, heard.feed(value))
+                yield from _sound_until(now + _AHEAD, microphone.feed(value))
         except ValueError:
             continue  # `replay` counts and reports it
-    yield from _sound_until(now + _AHEAD, heard.flush())
+    yield from _sound_until(now + _AHEAD, microphone.flush())
 
 
 def _sound_until(latest: int, events: Iterable[object]) -> Iterator[AudioSamples]:

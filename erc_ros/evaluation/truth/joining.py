@@ -197,12 +197,12 @@ def _check_tiers(marks: Sequence[Mark], mapping: LabelMap, labels: Sequence[str]
             named[file].add(mark.speaker)
         if mark.kind == "text" and tier and mark.value:
             values[file, tier].append(mark.value)
-    for (file, tier), said in values.items():
-        if is_of_emotions(said, labels):
+    for (file, tier), texts in values.items():
+        if is_of_emotions(texts, labels):
             raise TruthError(
                 f"{file}: tier {tier!r} was read as the words of {tier!r}, but almost all of its "
-                f"{len(said)} annotations are emotions ({_some(set(said), 3)}): give --tiers FILE "
-                f"with `{tier}: emotion@SPEAKER` (`--suggest-tiers {file}` writes a draft)"
+                f"{len(texts)} annotations are emotions ({_some(set(texts), 3)}): give --tiers "
+                f"FILE with `{tier}: emotion@SPEAKER` (`--suggest-tiers {file}` writes a draft)"
             )
     everybody = {name.casefold() for names in named.values() for name in names if name}
     for file in dict.fromkeys(file for file, _ in guessed):
@@ -271,9 +271,9 @@ def _check_clock(kind: str, speaker: str, first: Sequence[Mark], second: Sequenc
     spans = _Spans(more)
     same = sum(_covering(mark, spans) is not None for mark in fewer)
     if same < SAME_TIMES * len(fewer):
-        what = {"text": "words", "speech": "turns", "emotion": "emotions"}.get(kind, kind)
+        content = {"text": "words", "speech": "turns", "emotion": "emotions"}.get(kind, kind)
         raise TruthError(
-            f"{first[0].source.file} and {second[0].source.file} both annotate the {what} of "
+            f"{first[0].source.file} and {second[0].source.file} both annotate the {content} of "
             f"{speaker or 'the recording'}, and {len(fewer) - same} of {len(fewer)} annotations "
             "are at other times: two annotators, or two clocks. Name the annotators (--truth "
             "RA1=FILE RA2=FILE), each with its own --offset"
@@ -301,13 +301,13 @@ def _notices(
 
 def of_recording(marks: Sequence[Mark], name: str) -> list[Mark]:
     """Return the marks of the recording `name`; all if the file has at most one name."""
-    told = {mark.recording for mark in marks} - {""}
-    if len(told) <= 1:
+    recordings = {mark.recording for mark in marks} - {""}
+    if len(recordings) <= 1:
         return list(marks)
     own = [mark for mark in marks if mark.recording in ("", name)]
     if not any(mark.recording for mark in own):
         raise TruthError(
-            f"{marks[0].source.file} is about {_some(told)}, but not about {name}; rename it there"
+            f"{marks[0].source.file} annotates {_some(recordings)}, not {name}; rename it there"
         )
     return own
 

@@ -56,8 +56,10 @@ def _of_result(result: Any, recording: str, source: Source) -> Iterator[Mark]:
     tier = str(result.get("from_name", ""))
     kind, speaker, is_guess = meaning(tier)
     for name in _VALUES:
-        said = value.get(name)
-        for each in said if isinstance(said, list) else [said] if isinstance(said, str) else []:
+        chosen = value.get(name)
+        for each in (
+            chosen if isinstance(chosen, list) else [chosen] if isinstance(chosen, str) else []
+        ):
             place_of = Source(source.file, tier, source.line)
             yield Mark(kind, start, end, speaker, str(each).strip(), place_of, recording, is_guess)
 

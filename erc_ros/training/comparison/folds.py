@@ -140,9 +140,9 @@ def _standardised(data: Dialogues, train: NDArray[np.int64]) -> Dialogues:
     return replace(data, **scaled)
 
 
-def table(said: Answers, corpus: FoldedCorpus, config: ComparisonConfig, count: int) -> str:
+def table(predictions: Answers, corpus: FoldedCorpus, config: ComparisonConfig, count: int) -> str:
     """Return Markdown with the figures of every row, and the gains with intervals."""
-    seeds = len(next(iter(said.values())))
+    seeds = len(next(iter(predictions.values())))
     known = corpus.data.labels >= 0
     units = len(np.unique(corpus.groups))
     lines = [
@@ -153,13 +153,17 @@ def table(said: Answers, corpus: FoldedCorpus, config: ComparisonConfig, count: 
         f" whose epoch another fold chose. {seeds} {'seed' if seeds == 1 else 'seeds'}, percent,"
         f" with the 95 % interval of a bootstrap over {corpus.unit} ({config.resamples} draws; it"
         " knows the choice of them, not that of seeds or folds). Differences: of weighted F1, in"
-        f" points, paired, not corrected for their number ({len(list(questions(said)))}).",
+        f" points, paired, not corrected for their number ({len(list(questions(predictions)))}).",
         "",
-        *_figures(said, corpus, config.resamples),
+        *_figures(predictions, corpus, config.resamples),
     ]
-    for title, pairs in _by_title(said).items():
+    for title, pairs in _by_title(predictions).items():
         cells = [
-            [_name(*a), f"against {_name(*b)}", _said(difference(said, a, b, corpus, config))]
+            [
+                _name(*a),
+                f"against {_name(*b)}",
+                _said(difference(predictions, a, b, corpus, config)),
+            ]
             for a, b in pairs
         ]
         lines += ["", f"## {title}", "", *markdown(["", "", "difference"], cells)]
@@ -169,27 +173,27 @@ def table(said: Answers, corpus: FoldedCorpus, config: ComparisonConfig, count: 
 Pair = tuple[tuple[TableRow, str], tuple[TableRow, str]]
 
 
-def questions(said: Mapping[tuple[TableRow, str], Any]) -> Iterator[tuple[str, Pair]]:
+def questions(predictions: Mapping[tuple[TableRow, str], Any]) -> Iterator[tuple[str, Pair]]:
     """Yield (question, (row with more input, row with less)) for all pairs to compare."""
-    for (row, mode), (other, other_mode) in product(said, said):
+    for (row, mode), (other, other_mode) in product(predictions, predictions):
         if row.head != other.head:
             continue
         if mode == other_mode and set(other.seen) < set(row.seen):
             yield "Does a further modality help?", ((row, mode), (other, other_mode))
         if row == other and (mode, other_mode) in ((MODES[1], MODES[0]), (MODES[2], MODES[1])):
-            what = "the conversation so far" if mode == MODES[1] else "what is said later"
-            yield f"Does {what} help?", ((row, mode), (other, other_mode))
+            context = "earlier utterances" if mode == MODES[1] else "later utterances"
+            yield f"Does {context} help?", ((row, mode), (other, other_mode))
 
 
-def _by_title(said: Answers) -> dict[str, list[Pair]]:
+def _by_title(predictions: Answers) -> dict[str, list[Pair]]:
     pairs_by_title: dict[str, list[Pair]] = {}
-    for title, pair in questions(said):
+    for title, pair in questions(predictions):
         pairs_by_title.setdefault(title, []).append(pair)
     return pairs_by_title
 
 
 def difference(
-    said: Answers,
+    predictions: Answers,
     a: tuple[TableRow, str],
     b: tuple[TableRow, str],
     corpus: FoldedCorpus,
@@ -199,20 +203,20 @@ def difference(
     known = corpus.data.labels >= 0
     return paired_bootstrap(
         corpus.data.labels[known],
-        said[a][:, known],
-        said[b][:, known],
+        predictions[a][:, known],
+        predictions[b][:, known],
         corpus.groups[known],
         len(corpus.labels),
         config.resamples,
     )
 
 
-def _figures(said: Answers, corpus: FoldedCorpus, resamples: int) -> list[str]:
+def _figures(predictions: Answers, corpus: FoldedCorpus, resamples: int) -> list[str]:
     known = corpus.data.labels >= 0
     truth, groups = corpus.data.labels[known], corpus.groups[known]
     names = ("accuracy", "weighted_f1", "macro_f1")
     cells = []
-    for (row, mode), answers in said.items():
+    for (row, mode), answers in predictions.items():
         certain = np.eye(len(corpus.labels))[answers[:, known]]  # (S, N, C)
         scores = metrics.intervals(truth, certain, corpus.labels, groups, resamples)
         shown = [

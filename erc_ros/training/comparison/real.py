@@ -37,15 +37,15 @@ NO_TEXT = 64
 """Size of the zero text embedding: DDVLM projects the other modalities into this space."""
 VOICE, JOINT = "voice.safetensors", "joint_errors.md"
 NOTE_SOUND = (
-    "Sound as it is in the series: published features of a wav2vec 2.0 that others fine-tuned, how"
-    " is not said. Words: `{text}`, every utterance by itself; it learned from MELD's train split,"
-    " and its epoch was chosen on this dev split, so compare rows and not levels."
+    "Original audio: published features of a wav2vec 2.0 that others fine-tuned by an unspecified"
+    " method. Text: `{text}`, single utterances; it was trained on MELD's train split, and its"
+    " epoch was selected on this dev split, so that only differences between rows are valid."
     " Reference speaker labels."
 )
 NOTE_FACES = (
-    "Acted: sentences that say nothing, each clip by itself. Voice: `{network}`, which knows"
-    " speakers and learned no emotion. Face: the mean of OpenFace's action units over the video of"
-    " the same clip, as published. MELD's labels; calm counts as neutral."
+    "Acted sentences with neutral content, single clips. Voice: `{network}`, a speaker embedding"
+    " without training on emotions. Face: the mean of OpenFace's action units over the video of the"
+    " same clip, as published. MELD's labels; calm counts as neutral."
 )
 
 
@@ -93,25 +93,25 @@ def meld_dialogues(split: Split, encoder: Encoder, data: Path) -> Dialogues:
         FileNotFoundError, ValueError: the features are missing, or belong to another split.
     """
     sound = read_meld_dev_sound(data)
-    said = [(c, u) for c in split.conversations for u in c.utterances]
-    heard = [sound.get((int(c.name.rpartition("/")[2]), u.index)) for c, u in said]
-    there = np.array([x is not None for x in heard])
+    utterances = [(c, u) for c in split.conversations for u in c.utterances]
+    features = [sound.get((int(c.name.rpartition("/")[2]), u.index)) for c, u in utterances]
+    there = np.array([x is not None for x in features])
     if not there.any():
-        raise ValueError(f"the features of {data} match no utterance of its {len(said)}")
-    nothing = np.zeros(next(len(x) for x in heard if x is not None), np.float32)
-    samples = [Sample(c.key(u), (Turn(u.speaker, u.text),)) for c, u in said]
+        raise ValueError(f"the features of {data} match no utterance of its {len(utterances)}")
+    nothing = np.zeros(next(len(x) for x in features if x is not None), np.float32)
+    samples = [Sample(c.key(u), (Turn(u.speaker, u.text),)) for c, u in utterances]
     spoken = [not encoder.refuses(sample) for sample in samples]
-    text = np.zeros((len(said), encoder.dimension), np.float32)
+    text = np.zeros((len(utterances), encoder.dimension), np.float32)
     text[spoken] = encoder.encode([s for s, known in zip(samples, spoken, strict=True) if known])
     lengths = [len(conversation.utterances) for conversation in split.conversations]
     return Dialogues(
         text,
-        np.stack([nothing if x is None else x for x in heard]),
-        np.zeros((len(said), 1), np.float32),
-        labels=np.array([-100 if u.label is None else u.label for _, u in said], np.int64),
-        speakers=np.array([u.speaker for _, u in said], np.int64),
+        np.stack([nothing if x is None else x for x in features]),
+        np.zeros((len(utterances), 1), np.float32),
+        labels=np.array([-100 if u.label is None else u.label for _, u in utterances], np.int64),
+        speakers=np.array([u.speaker for _, u in utterances], np.int64),
         first=np.repeat(np.cumsum([0, *lengths[:-1]]), lengths).astype(np.int64),
-        present=np.stack([np.array(spoken), there, np.zeros(len(said), bool)], axis=1),
+        present=np.stack([np.array(spoken), there, np.zeros(len(utterances), bool)], axis=1),
     )
 
 
@@ -173,9 +173,9 @@ def _fields(name: str) -> str:
 def joint_errors(predictions: Answers, corpus: FoldedCorpus) -> str:
     """Return Markdown: joint errors of voice and face, for each model with a row on either."""
     heads: dict[tuple[str, str], dict[str, NDArray[np.int64]]] = {}
-    for (row, mode), said in predictions.items():
+    for (row, mode), labels in predictions.items():
         if row.seen in (("audio",), ("visual",)):
-            heads.setdefault((row.head, mode), {})[row.seen[0]] = said
+            heads.setdefault((row.head, mode), {})[row.seen[0]] = labels
     pairs = {key: both for key, both in heads.items() if len(both) == 2}
     truth, groups = corpus.data.labels, corpus.groups
     known = truth >= 0

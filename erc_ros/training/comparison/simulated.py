@@ -14,9 +14,10 @@ from erc_ros.training.fusion.simulated import EncoderFolders, describe, read_dia
 from erc_ros.training.fusion.simulation import Weakness
 
 NOTE = (
-    "**Simulated**, no benchmark: MELD's text and dialogues; audio and visual embeddings are clips"
-    " of other corpora with a matching label, weakened to the published unimodal scores (linear"
-    " probes on dev: audio {audio:.1%}, visual {visual:.1%} weighted F1). Gold speakers and text."
+    "**Simulated**, not a benchmark: MELD's text and dialogues; audio and visual embeddings are"
+    " clips of other corpora with a matching label, degraded to the published unimodal scores"
+    " (linear probes on dev: audio {audio:.1%}, visual {visual:.1%} weighted F1). Reference"
+    " speakers and text."
 )
 
 

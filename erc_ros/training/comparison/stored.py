@@ -58,7 +58,7 @@ def train(recipe: Recipe) -> None:
     except ValueError as error:
         raise RecipeError(f"{config.corpus} in {recipe.data}: {error}") from error
     spec = corpora.find(config.corpus)
-    note = spec.note or "Gold speakers and text, real features of every modality."
+    note = spec.note or "Reference speakers and text, real features of every modality."
     compare(recipe, ComparisonData(spec.title, note, splits["train"].labels, data))
 
 

@@ -265,8 +265,8 @@ def spread_out(values: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         rest = {key: each for key, each in value.items() if key != "grid"}
         for chosen in product(*grid.values()):
             weights = dict(zip(grid, chosen, strict=True))
-            told = ", ".join(f"{name} {number}" for name, number in weights.items())
-            name = f"{value.get('name', value.get('head', ''))}, {told}"
+            values_text = ", ".join(f"{name} {number}" for name, number in weights.items())
+            name = f"{value.get('name', value.get('head', ''))}, {values_text}"
             result.append(
                 {**rest, "name": name, "weights": {**value.get("weights", {}), **weights}}
             )

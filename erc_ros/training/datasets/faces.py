@@ -142,8 +142,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for part, scenes in parts(data).items():
             folder = data / FACES / name / part
             counts = cut_corpus(scenes, folder, chosen.crops, chosen.size)
-            told = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
-            print(f"{folder}: {told}", flush=True)
+            summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
+            print(f"{folder}: {summary}", flush=True)
     except (ValueError, FileNotFoundError, RuntimeError) as error:
         print(f"erc cut-faces: {error}", file=sys.stderr)
         return 2

@@ -207,11 +207,11 @@ def _conversation(
         raise ValueError(f"{file}: dialogue {key} has an unknown format: {error}") from error
     if wrong := [m for m, x in rows.items() if len(x) != len(labels)]:
         raise ValueError(
-            f"{file}: dialogue {key} has {len(labels)} labels, and not so many {wrong}"
+            f"{file}: dialogue {key} has {len(labels)} labels, but another number of {wrong}"
         )
     if len(speakers) != len(labels) or len(words) != len(labels):
         raise ValueError(
-            f"{file}: dialogue {key} has {len(labels)} labels, but not so many speakers"
+            f"{file}: dialogue {key} has {len(labels)} labels, but another number of speakers"
         )
     if wrong_labels := [n for n in labels if not 0 <= n < len(source.merged)]:
         raise ValueError(f"{file}: dialogue {key} has the unknown label {wrong_labels[0]}")

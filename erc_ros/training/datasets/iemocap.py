@@ -180,10 +180,10 @@ def _conversation(
             clip = None
         crops: Path | None = None
         if cut is not None:
-            crops, said = cut.of(turn)
-            if said:
+            crops, reason = cut.of(turn)
+            if reason:
                 fate: Fate = "noted" if crops else "masked"
-                faults.append(Finding(f"faces: {said}", fate, file.name, line, turn))
+                faults.append(Finding(f"faces: {reason}", fate, file.name, line, turn))
         utterances.append(
             LabelledUtterance(text, speaker, label, index, start, end, clip=clip, pictures=crops)
         )
@@ -199,7 +199,7 @@ def _turns(file: Path, labels: tuple[str, ...], faults: list[Finding]) -> list[_
             continue  # lines of single raters, empty lines, the heading
         match = _LABEL.fullmatch(line)
         if match is None:
-            faults.append(Finding(UNUSABLE_ROW, "skipped", file.name, number, "is no turn"))
+            faults.append(Finding(UNUSABLE_ROW, "skipped", file.name, number, "not a turn"))
             continue
         if (first := rows.setdefault(match[3], number)) != number:
             detail = f"turn {match[3]} is in line {first}"
@@ -213,7 +213,7 @@ def _turns(file: Path, labels: tuple[str, ...], faults: list[Finding]) -> list[_
             detail = f"unknown label {match[5]!r}"
             faults.append(Finding(UNUSABLE_ROW, "skipped", file.name, number, detail))
         elif emotion is None or emotion not in labels:
-            faults.append(Finding(f"label {match[5]} left out", "skipped", file.name, number))
+            faults.append(Finding(f"label {match[5]} excluded", "skipped", file.name, number))
         else:
             if not possible(start, end):
                 times = f"{match[1]} to {match[2]}"

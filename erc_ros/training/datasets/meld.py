@@ -116,10 +116,10 @@ def read_meld(
 
 
 def _sentiment(row: dict[str, str | None]) -> int:
-    said = (row[SENTIMENT] or "").strip().lower()
-    if said not in SENTIMENTS:
-        raise ValueError(f"unknown sentiment {said!r}")
-    return SENTIMENTS.index(said)
+    sentiment = (row[SENTIMENT] or "").strip().lower()
+    if sentiment not in SENTIMENTS:
+        raise ValueError(f"unknown sentiment {sentiment!r}")
+    return SENTIMENTS.index(sentiment)
 
 
 def _faults(file: str, row: CorpusRecord, utterance: LabelledUtterance) -> list[Finding]:

@@ -134,7 +134,7 @@ def _each_file(
         try:
             label = _parse(parse, file.stem)
             if label.label is None:
-                raise UnusableSoundError(f"emotion {label.emotion} left out")
+                raise UnusableSoundError(f"emotion {label.emotion} excluded")
             add(file, label)
         except UnusableSoundError as reason:
             faults.append(Finding(f"{corpus}: {reason}", "skipped", file.name))

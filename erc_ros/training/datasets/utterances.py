@@ -32,7 +32,7 @@ class LabelledUtterance:
     annotation, then it is history only. among: for coarser labels of a corpus, the labels of which
     one is correct; `label` is then None. start, end: ns from the recording's beginning; None if
     unknown or impossible. votes: the share of raters for each label, empty if unknown.
-    clip: the file with its audio (MELD: and image); None where there is none or it is broken.
+    clip: the file with its audio (MELD: and image); None if missing or broken.
     images: the file with its images, a clip or the crops of `erc cut-faces`; None as above.
     features: of its text, audio and images, (d_m,) each, where a corpus is published as such.
     """

@@ -55,14 +55,14 @@ class DistillationLoss:
             relation = pearson_relation(student.logits, teacher.logits, self.response_tau)
             loss = loss + self.response * relation  # eq. 6-9
         if self.feature:
-            alike = similarity_kl(
+            similarity = similarity_kl(
                 student.features,
                 teacher.features,
                 self.feature_tau,
                 self.jensen_shannon,
                 self.normalized,
             )
-            loss = loss + self.feature * alike  # eq. 10-12
+            loss = loss + self.feature * similarity  # eq. 10-12
         return loss  # eq. 14
 
 
@@ -225,11 +225,11 @@ def fit_student(
         inputs = {k: v.to(device) for k, v in train_split.inputs(rows, generator).items()}
         teacher = Outputs(logits[rows].to(device), features[rows].to(device))
         labels = torch.from_numpy(train_split.labels[rows]).to(device)
-        said = student.outputs(inputs)
-        hard = loss(said, teacher, labels)
+        outputs = student.outputs(inputs)
+        hard = loss(outputs, teacher, labels)
         if own_teacher is None:
             return hard
-        return own_teacher(hard, said.logits, lambda average: average(inputs)[1])
+        return own_teacher(hard, outputs.logits, lambda average: average(inputs)[1])
 
     def evaluate(student: Student) -> dict[str, float]:
         probabilities = predict(student, dev.inputs, trainer.batch_size)[1]

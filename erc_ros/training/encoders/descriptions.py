@@ -269,5 +269,5 @@ class DescriptionEncoder:
     def encode(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
         """Return embeddings (N, d); see `sample.Encoder`."""
         check_samples(self, samples)
-        said = [Sample(s.key, (Turn(0, self._texts[s.key]),)) for s in samples]
-        return self._sentences.encode(said)
+        described = [Sample(s.key, (Turn(0, self._texts[s.key]),)) for s in samples]
+        return self._sentences.encode(described)

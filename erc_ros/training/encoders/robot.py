@@ -67,12 +67,12 @@ class LogMelEncoder:
 
     def collate(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
         """Return features (N, T, 64) and frames (N,), computed as on the robot."""
-        heard = []
+        inputs = []
         for sample in samples:
             sound = np.clip(waveform(sample, SAMPLE_RATE), -1, 1) * 32767
             whole = np.round(sound).astype(np.int16)
-            heard.append(audio_input(whole, self.config.max_seconds))
-        features, frames = pad(heard)
+            inputs.append(audio_input(whole, self.config.max_seconds))
+        features, frames = pad(inputs)
         return {"features": features, "frames": frames}
 
     def embed(self, inputs: Mapping[str, Tensor]) -> Tensor:

@@ -81,8 +81,8 @@ def unusable_sound(
         return f"a sample rate of {sample.sample_rate} Hz"
     if not np.isfinite(sample.sound).all():
         return "sound that is not finite"
-    heard = len(sample.sound) * rate // sample.sample_rate
-    return "" if heard >= shortest else f"sound shorter than {least}"
+    samples = len(sample.sound) * rate // sample.sample_rate
+    return "" if samples >= shortest else f"sound shorter than {least}"
 
 
 def check_samples(encoder: Encoder, samples: Sequence[Sample]) -> None:

@@ -177,10 +177,10 @@ def summary(
     elsewhere: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Any]:
     """Return the results for the manifest."""
-    least = worst(results)
+    largest_loss = worst(results)
     return {
         "meld_test_weighted_f1": {r.condition.name: round(r.f1, 2) for r in results},
-        "worst_condition": {least.condition.name: round(least.difference, 2)},
+        "worst_condition": {largest_loss.condition.name: round(largest_loss.difference, 2)},
         "calibration_error": {
             split: {seen: round(value, 4) for seen, value in values.items()}
             for split, values in errors.items()
@@ -230,9 +230,9 @@ def abstaining(
         probabilities = calibrated(logits, calibration, seen)
         confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == ground_truth
         rows = []
-        for least in (0.25, 0.3, 0.35, 0.4, 0.5, 0.6):
-            unsure = confidence < least
-            rows.append((least, _mean(unsure), _mean(right[unsure]), _mean(right[~unsure])))
+        for threshold in (0.25, 0.3, 0.35, 0.4, 0.5, 0.6):
+            unsure = confidence < threshold
+            rows.append((threshold, _mean(unsure), _mean(right[unsure]), _mean(right[~unsure])))
         tables[modality_set(seen)] = rows
     return tables
 

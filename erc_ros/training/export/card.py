@@ -386,8 +386,8 @@ def write_measured(
             ),
         ]
     for name, values in elsewhere.items():
-        told = ", ".join(f"{key} {100 * value:.1f} %" for key, value in values.items())
-        lines.append(f"\n{name}: {told}.")
+        values_text = ", ".join(f"{key} {100 * value:.1f} %" for key, value in values.items())
+        lines.append(f"\n{name}: {values_text}.")
     for seen, rows in abstaining.items():
         lines += [
             f"\nEffect of `min_confidence`, {seen}:\n",

@@ -211,7 +211,7 @@ def _export_bundle(options: argparse.Namespace) -> None:
     for name, difference in differences.items():
         print(f"{bundle.parts[name].file}: differs from torch by {difference:.1e}")
     f1 = bundle.metrics["test_weighted_f1"]
-    told = ", ".join(f"{name} {value:.4f}" for name, value in f1.items())
-    print(f"{bundle.folder}: {bundle.name} {bundle.version}; weighted F1 on test: {told}")
+    scores = ", ".join(f"{name} {value:.4f}" for name, value in f1.items())
+    print(f"{bundle.folder}: {bundle.name} {bundle.version}; weighted F1 on test: {scores}")
     if note := bundle.training.get("note"):
         print(f"note: {note}")

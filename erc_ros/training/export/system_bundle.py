@@ -170,8 +170,8 @@ def read_system(run: Path, without: Sequence[str] = (), row: str = "") -> Traine
     readings = {name: _reading(run, stage, seed, name) for name, stage in reads.items()}
     labels = {reading.labels for reading in readings.values()}
     if len(labels) > 1:
-        told = "; ".join(f"{r.stage}: {', '.join(r.labels)}" for r in readings.values())
-        raise RecipeError(f"{run}: its stages were trained for different labels ({told})")
+        label_sets = "; ".join(f"{r.stage}: {', '.join(r.labels)}" for r in readings.values())
+        raise RecipeError(f"{run}: its stages were trained for different labels ({label_sets})")
     return TrainedSystem(recipe, fusion, metrics, readings)
 
 

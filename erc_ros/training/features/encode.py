@@ -442,5 +442,5 @@ def _summary(folder: Path) -> str:
 
     store = FeatureStore(folder)
     reasons = Counter(store.left_out.values())
-    without = "".join(f"; {number} left out: {reason}" for reason, number in reasons.items())
+    without = "".join(f"; {number} excluded: {reason}" for reason, number in reasons.items())
     return f"{folder}: {len(store)} utterances by {store.encoder}{without}"

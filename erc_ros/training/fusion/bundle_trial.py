@@ -92,12 +92,12 @@ def read_trial(bundle: Bundle, data: Path, split: str) -> BundleTrial:
     text = task.embed("text", networks["text"], split)
 
     def heard(clips: Sequence[NDArray[np.int16]]) -> Floats:
-        said = [task.embed_sound(networks["audio"], sound) for sound in clips]
-        return np.concatenate([row for row in said if row is not None])
+        embeddings = [task.embed_sound(networks["audio"], sound) for sound in clips]
+        return np.concatenate([row for row in embeddings if row is not None])
 
     def shown(clips: NDArray[np.uint8]) -> Floats:
-        said = [task.embed_face(networks["visual"], face[None]) for face in clips]
-        return np.concatenate([row for row in said if row is not None])
+        embeddings = [task.embed_face(networks["visual"], face[None]) for face in clips]
+        return np.concatenate([row for row in embeddings if row is not None])
 
     truth = material.labels
     owners = owners_of(conversations)

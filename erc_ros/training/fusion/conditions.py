@@ -129,9 +129,9 @@ def measure_conditions(
         scores = []
         for draw in range(len(audio.chosen)):
             rng = np.random.default_rng([seed, draw])
-            heard = embedded(condition.audio, audio, data, draw, rng)
+            embedded_audio = embedded(condition.audio, audio, data, draw, rng)
             shown = embedded(condition.visual, visual, data, draw, rng)
-            answered = predict(replace(data, audio=heard, visual=shown), condition.seen)
+            answered = predict(replace(data, audio=embedded_audio, visual=shown), condition.seen)
             scores.append(100 * weighted_f1(data.labels, answered.argmax(axis=1), len(LABELS)))
             if condition.seen == (True, False, False):
                 break

@@ -141,9 +141,9 @@ def padding(make: Make) -> None:
             alone = _run(model, {name: values[:, kept] for name, values in batch.items()})
             valid = {**batch, "valid": kept.expand(CONVERSATIONS, -1).clone()}
             whole = _run(model, valid)
-            what = f"padding {side} the utterances changes the {{}}"
-            _same(whole.logits[:, kept], alone.logits, what.format("logits"))
-            _same(whole.weights[:, kept], alone.weights, what.format("weights"))
+            message = f"padding {side} the utterances changes the {{}}"
+            _same(whole.logits[:, kept], alone.logits, message.format("logits"))
+            _same(whole.weights[:, kept], alone.weights, message.format("weights"))
 
 
 def other_conversations(make: Make) -> None:

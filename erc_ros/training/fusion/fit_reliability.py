@@ -123,12 +123,12 @@ def _with_plain_words(
     rows, is_plain, number = [], [], 0
     for conversation in corpora.read(corpora.DIALOGUES, data, split).conversations:
         turns = []
-        for said in conversation.utterances:
+        for utterance in conversation.utterances:
             number += 1
-            turns.append(Turn(said.speaker, said.text))
+            turns.append(Turn(utterance.speaker, utterance.text))
             is_plain.append(False)
             if number % EVERY == 0:
-                turns.append(Turn(said.speaker, PLAIN[int(rng.integers(len(PLAIN)))]))
+                turns.append(Turn(utterance.speaker, PLAIN[int(rng.integers(len(PLAIN)))]))
                 is_plain.append(True)
         rows.append(open_text_encoder(network, bundle.text, prompt).conversation(iter(turns)))
     return np.concatenate(rows), np.array(is_plain)

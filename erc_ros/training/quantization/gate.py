@@ -202,6 +202,6 @@ def _refusal(
     return (
         f"weighted F1 on dev{how} falls by {comparison.drop:.2f} points "
         f"({comparison.before:.2f} -> {comparison.after:.2f}), allowed are {max_drop:g}. "
-        f"To blame is the part {worst}: with it in float32 the drop is {without[worst].drop:.2f}. "
+        f"With the part {worst} in float32 the drop is {without[worst].drop:.2f}, the smallest. "
         "Nothing was written; try another --scheme, --scheme auto, or --part for the others"
     )

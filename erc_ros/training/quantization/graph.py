@@ -88,8 +88,8 @@ def quantize_channels(
     """Return int8 values and a scale per index of `axis`, max|W| / 127 (DDVLM, 3.7)."""
     others = tuple(n for n in range(array.ndim) if n != axis)
     largest = np.abs(array).max(axis=others)
-    least = np.finfo(np.float32).tiny * LEVELS  # smaller values become 0
-    scales = (np.where(largest >= least, largest, 1) / LEVELS).astype(np.float32)
+    smallest = np.finfo(np.float32).tiny * LEVELS  # smaller values become 0
+    scales = (np.where(largest >= smallest, largest, 1) / LEVELS).astype(np.float32)
     shape = [1] * array.ndim
     shape[axis] = -1
     rounded = np.rint(array / scales.reshape(shape))

@@ -131,10 +131,10 @@ def markdown(report: Mapping[str, Any]) -> str:
         "The gate: weighted F1 on dev may fall by at most "
         f"{report['max_drop']:g} points, from all modalities and from text alone. "
         f"{_what_it_cannot_know(report)} "
-        "Test was looked at once, for what was chosen.",
+        "Test was evaluated once, for the selected schemes.",
         "",
         "| weighted F1 | utterances | float32 | quantized | drop | 95 % interval of the drop "
-        "| equal decisions | logits differ: mean, most |",
+        "| equal predictions | difference of logits: mean, largest |",
         "|---|---|---|---|---|---|---|---|",
         _comparison("dev", counts["dev"], report["dev"]),
         _comparison("dev, text alone", counts["dev"], report["dev_text_alone"]),
@@ -143,11 +143,12 @@ def markdown(report: Mapping[str, Any]) -> str:
         "",
         "## Parts",
         "",
-        "Each part on dev: only it quantized; all quantized but it (the least of these drops names "
-        "the part to blame); and what its modality alone would answer.",
+        "Drop of each part on dev: with only this part quantized; with all other parts quantized "
+        "(the smallest of these drops indicates the part with the largest loss); and of its "
+        "modality alone.",
         "",
-        "| part | scheme | drop, only it quantized | drop, all but it | drop, its modality alone "
-        "| equal decisions |",
+        "| part | scheme | drop, only this part | drop, all other parts | drop, its modality alone "
+        "| equal predictions |",
         "|---|---|---|---|---|---|",
     ]
     for name, part in report["parts"].items():

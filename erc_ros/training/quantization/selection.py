@@ -144,8 +144,8 @@ def for_tensorrt(
 def best(candidates: Sequence[Tried]) -> str:
     """Return the name of the fastest candidate; of equally fast ones, the smallest."""
     limit = ALIKE * min(candidate.milliseconds for candidate in candidates)
-    alike = [candidate for candidate in candidates if candidate.milliseconds <= limit]
-    return min(alike, key=lambda candidate: candidate.bytes).scheme
+    equal = [candidate for candidate in candidates if candidate.milliseconds <= limit]
+    return min(equal, key=lambda candidate: candidate.bytes).scheme
 
 
 def _make(source: Path, part: str, scheme: str, feeds: Sequence[Feed], folder: Path) -> Path | None:

@@ -140,8 +140,8 @@ class _Clips(Sequence[NDArray[Any]]):
 
     @cached_property
     def _files(self) -> list[Path | None]:
-        said = (u for c in self.conversations for u in c.utterances)
-        return [u.clip if self.part == "audio" else u.pictures for u in said]
+        utterances = (u for c in self.conversations for u in c.utterances)
+        return [u.clip if self.part == "audio" else u.pictures for u in utterances]
 
     def __len__(self) -> int:
         return len(self._files)
@@ -165,8 +165,8 @@ AnyMaterial = Material | CorpusMaterial
 
 def labels_of(conversations: Sequence[Conversation]) -> Labels:
     """Return the labels (N,) of all utterances in their order, -100 without a label."""
-    said = (u.label for c in conversations for u in c.utterances)
-    return np.array([-100 if label is None else label for label in said], np.int64)
+    labels = (u.label for c in conversations for u in c.utterances)
+    return np.array([-100 if label is None else label for label in labels], np.int64)
 
 
 def owners_of(conversations: Sequence[Conversation]) -> Labels:
@@ -234,11 +234,11 @@ def read_material(data: Path, bundle: Bundle) -> dict[str, Material]:
         if split == "calibration":
             known = np.random.default_rng(0).permutation(known)[:CALIBRATION_FACES]
         to_labels = corpora.find(corpora.FACES).to_labels
-        heard = [clips[index] for index in chosen[split]]
+        split_clips = [clips[index] for index in chosen[split]]
         result[split] = Material(
             conversations=tuple(dialogues[split]),
-            sounds=tuple(np.rint(clip.samples * 32767).astype(np.int16) for clip in heard),
-            sound_labels=np.array([clip.label for clip in heard], np.int64),
+            sounds=tuple(np.rint(clip.samples * 32767).astype(np.int16) for clip in split_clips),
+            sound_labels=np.array([clip.label for clip in split_clips], np.int64),
             faces=faces.pictures[known],
             face_labels=to_labels[faces.labels[known]],
         )
@@ -341,7 +341,7 @@ class Task:
         material = self._first(split, limit).material[split]
         made: list[Utterance] = []
         for owner, conversation in enumerate(material.conversations):
-            for said in conversation.utterances[: limit - len(made)]:
+            for utterance in conversation.utterances[: limit - len(made)]:
                 number = len(made)
                 audio, faces = material.shown(number)
                 made.append(
@@ -350,8 +350,8 @@ class Task:
                         utterance_id=f"utterance {number}",
                         start=number * 4_000_000_000,
                         end=number * 4_000_000_000 + 3_000_000_000,
-                        text=said.text,
-                        speaker_id=str(said.speaker),
+                        text=utterance.text,
+                        speaker_id=str(utterance.speaker),
                         audio=audio,
                         faces=tuple(
                             FaceCrop(number * 4_000_000_000 + place, image)

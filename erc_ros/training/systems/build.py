@@ -123,5 +123,5 @@ def _is_done(step: Step, digest: str, known: dict[str, str]) -> bool:
 def _digest(step: Step, before: str) -> str:
     """Return a hash of everything that determines a step's output."""
     recipes = [recipe_file(word).read_text("utf-8") for word in step.erc if word.endswith(".yaml")]
-    told = json.dumps([step.erc, recipes, before])
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    content = json.dumps([step.erc, recipes, before])
+    return hashlib.sha256(content.encode()).hexdigest()[:16]

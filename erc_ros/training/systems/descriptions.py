@@ -183,7 +183,7 @@ def _learn(
         known = np.array([key in stores[name] for key in split.keys], bool)
         rows = np.flatnonzero(known & (split.labels >= 0))
         if not len(rows):
-            raise ValueError(f"{source} has features of no labelled utterance of {name}")
+            raise ValueError(f"{source} has features of no labeled utterance of {name}")
         parts[name] = task_split(split, rows, teacher, inputs, hidden)
     network = partial(FeatureNetwork, stores["train"].dimension, stage.network)
     task = student_task("visual", network, hidden, material, parts)

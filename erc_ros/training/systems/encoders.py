@@ -252,7 +252,7 @@ def usable_rows(
         known = np.array([split.keys[row] not in unusable for row in labelled.tolist()], bool)
         reasons = Counter(unusable[split.keys[row]] for row in labelled[~known].tolist())
         for reason, count in reasons.items():
-            print(f"{name}: {count} utterances left out: {reason}", flush=True)
+            print(f"{name}: {count} utterances excluded: {reason}", flush=True)
         if not known.any():
             raise ValueError(
                 f"no utterance of {material.corpus} {name} has {encoder.modality}: {dict(reasons)};"
@@ -341,7 +341,7 @@ def task_split(
     inputs: Callable[[Utterances, NDArray[np.int64]], ModelInputs],
     width: int,
 ) -> TaskSplit:
-    """Return a student's training data; with a teacher, only utterances with teacher outputs.
+    """Return a student's training data; with a teacher, only utterances with its outputs.
 
     Args:
         teacher: the folder with the teacher's stores.
@@ -349,7 +349,7 @@ def task_split(
         width: size of the student's features.
 
     Raises:
-        ValueError: the teacher has outputs of none of the utterances.
+        ValueError: the teacher has no outputs for these utterances.
     """
     if teacher is None:
         # Features of its own size, so that random numbers are equal to those with a teacher.
@@ -430,6 +430,6 @@ def keep_results(folder: Path, material: Material, content: dict[str, Any]) -> N
         rows = np.flatnonzero(present & (split.labels >= 0))
         left_out[name] = int((split.labels >= 0).sum()) - len(rows)
         if not len(rows):
-            raise ValueError(f"no labelled utterance of {name} has this modality")
+            raise ValueError(f"no labeled utterance of {name} has this modality")
         splits[name] = Predicted(logits[rows], split.labels[rows], split.conversations[rows])
     write_run(folder, material.labels, splits, {**content, "left_out": left_out})

@@ -38,14 +38,14 @@ def features(recipe: Recipe, figure: Any) -> None:
 def fused(recipe: Recipe, figure: Any) -> None:
     """Draw a t-SNE of the outputs of teacher and student before the softmax (SUMMER, figure 4)."""
     runs = {"teacher": "teacher/text-teacher-offline", "student": "fusion/summer-offline"}
-    found = {}
+    outputs = {}
     for name, place in runs.items():
         files = sorted((recipe.out / "stages" / place).glob("seed-*/logits.npz"))
         if not files:
             raise FileNotFoundError(f"{recipe.out}/stages/{place} has no finished seed")
         with np.load(files[0], allow_pickle=False) as content:
-            found[name] = (content["test"][:POINTS], content["test_labels"][:POINTS])
-    _scatter(figure, found, list(read_metrics(files[0].parent)["test_report"]["f1"]))
+            outputs[name] = (content["test"][:POINTS], content["test_labels"][:POINTS])
+    _scatter(figure, outputs, list(read_metrics(files[0].parent)["test_report"]["f1"]))
 
 
 def grid(recipe: Recipe, figure: Any) -> None:
@@ -148,24 +148,24 @@ def _embeddings(recipe: Recipe, figure: Any, stores: Mapping[str, Path | None]) 
         raise FileNotFoundError(f"{recipe.out} has no finished stage with features")
     material = read_material(recipe.section("system", SystemConfig).corpus, recipe.data)
     test = material.splits["test"]
-    found = {}
+    embeddings = {}
     for name, folder in stores.items():
         assert folder is not None
         rows, there = FeatureStore(folder).take(test.keys[:POINTS])
         known = there & (test.labels[:POINTS] >= 0)
-        found[name] = (rows[known], test.labels[:POINTS][known])
-    _scatter(figure, found, material.labels)
+        embeddings[name] = (rows[known], test.labels[:POINTS][known])
+    _scatter(figure, embeddings, material.labels)
 
 
 def _scatter(
     figure: Any,
-    found: Mapping[str, tuple[NDArray[np.float32], NDArray[np.int64]]],
+    embeddings: Mapping[str, tuple[NDArray[np.float32], NDArray[np.int64]]],
     labels: Sequence[str],
 ) -> None:
     from sklearn.manifold import TSNE
 
-    axes = figure.subplots(1, len(found), squeeze=False)[0]
-    for (name, (rows, truth)), each in zip(found.items(), axes, strict=True):
+    axes = figure.subplots(1, len(embeddings), squeeze=False)[0]
+    for (name, (rows, truth)), each in zip(embeddings.items(), axes, strict=True):
         places = TSNE(perplexity=min(30.0, (len(rows) - 1) / 3), random_state=0).fit_transform(rows)
         for number, label in enumerate(labels):
             each.scatter(*places[truth == number].T, s=4, label=label)

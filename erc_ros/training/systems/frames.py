@@ -139,8 +139,10 @@ def _learn(stage: FrameStage, work: Work, seed: int) -> None:
     if begun is None:
         return
     folder, trainer, settings = begun
-    heard = [name for name in SOUND if name in work.inputs][:1]
-    encoders = [_encoder(work.read(name, seed), name, trainer.device) for name in (TEXT, *heard)]
+    sound_stages = [name for name in SOUND if name in work.inputs][:1]
+    encoders = [
+        _encoder(work.read(name, seed), name, trainer.device) for name in (TEXT, *sound_stages)
+    ]
     parts = _parts(encoders, work, stage.max_length)
     labels = work.material.labels
     sizes = {encoder.modality: encoder.dimension for encoder in encoders}

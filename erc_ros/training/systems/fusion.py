@@ -193,18 +193,18 @@ def read_teacher(
 def _reads(
     values: Mapping[str, Any], work: Work, usual: Mapping[str, tuple[str, ...]]
 ) -> dict[str, str]:
-    asked = values.get("reads", {})
-    if not isinstance(asked, Mapping) or set(asked) - set(MODALITIES):
-        raise ValueError(f"reads must be a table of {', '.join(MODALITIES)}, not {asked!r}")
+    chosen = values.get("reads", {})
+    if not isinstance(chosen, Mapping) or set(chosen) - set(MODALITIES):
+        raise ValueError(f"reads must be a table of {', '.join(MODALITIES)}, not {chosen!r}")
     stages = {}
     for modality in MODALITIES:
-        options = (asked[modality],) if modality in asked else usual.get(modality, ())
+        options = (chosen[modality],) if modality in chosen else usual.get(modality, ())
         there = [n for n in options if work.features(n, modality, work.seeds[0]) is not None]
         if there:
             stages[modality] = there[0]
-        elif asked.get(modality):
+        elif chosen.get(modality):
             raise ValueError(
-                f"a row reads the stage {asked[modality]!r}, which is not in the recipe"
+                f"a row reads the stage {chosen[modality]!r}, which is not in the recipe"
             )
     return stages
 

@@ -91,8 +91,10 @@ class Work:
             return None
         folder = self.read(stage, seed)
         shared = folder / modality  # for a stage with several modalities
-        found = [place / "features" for place in (shared, folder) if (place / "features").is_dir()]
-        return found[0] if found else None
+        folders = [
+            place / "features" for place in (shared, folder) if (place / "features").is_dir()
+        ]
+        return folders[0] if folders else None
 
     def begin(self, stage: Any, seed: int) -> tuple[Path, TrainerConfig, dict[str, Any]] | None:
         """Return folder, trainer and settings of a seed to train; None if it is finished.

@@ -114,8 +114,13 @@ def tables(file: Path, run: Path) -> str:
     corpus = recipe.section("system", SystemConfig).corpus
     published = read_figures(place.parent / FIGURES / f"{recipe.kind}.yaml")
     named = {row.run for table in published for row in table.rows}
-    told = {*named, *(run.partition("/")[0] for run in named)}  # a teacher's stage has one row
-    further = tuple(PublishedRow(name, name) for name in _runs_of(recipe) if name not in told)
+    named_stages = {
+        *named,
+        *(run.partition("/")[0] for run in named),
+    }  # a teacher's stage has one row
+    further = tuple(
+        PublishedRow(name, name) for name in _runs_of(recipe) if name not in named_stages
+    )
     if further:
         published.append(PublishedTable("Not in the paper", ("accuracy", "weighted_f1"), further))
     lines = [f"# {recipe.kind} on {corpus}: {file}"]
@@ -156,10 +161,12 @@ def _lines(table: PublishedTable, recipe: Recipe, corpus: str, file: Path) -> li
     known = list(_runs_of(recipe))
     shown = (*table.metrics, *table.here)
     for row in table.rows:
-        said = _of_paper(row, family, len(table.metrics))
+        published = _of_paper(row, family, len(table.metrics))
         measured = list(_measured(row.run, shown, recipe.out))
         for number, (mode, cells) in enumerate(measured):
-            rows.append([f"{row.name}{mode}", *(said if not number else [""] * len(said)), *cells])
+            rows.append(
+                [f"{row.name}{mode}", *(published if not number else [""] * len(published)), *cells]
+            )
         if not measured:
             command = f"erc train {file} --data CORPORA"
             media = find(corpus).media
@@ -167,7 +174,7 @@ def _lines(table: PublishedTable, recipe: Recipe, corpus: str, file: Path) -> li
             here = f"not measured here{needs}: `{command}`"
             if row.run not in known:
                 here = "not in this recipe"
-            rows.append([row.name, *said, here, *[""] * len(shown)])
+            rows.append([row.name, *published, here, *[""] * len(shown)])
     names = [name.replace("_", " ").replace(".", " ") for name in shown]
     paper = [f"paper, {name}" for name in names[: len(table.metrics)]]
     head = ["", *paper, *(f"here, {name}" for name in names), "utterances without"]
@@ -222,7 +229,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not any(name.endswith((".yaml", ".yml")) for name in _runs_among(given)):
         return runs_table.main(given)
     parser = argparse.ArgumentParser(
-        prog="erc table", description="The papers' tables, their figures beside ours."
+        prog="erc table", description="The papers' tables, with our figures in additional columns."
     )
     parser.add_argument("recipes", nargs="+", type=Path, metavar="RECIPE")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of their runs")

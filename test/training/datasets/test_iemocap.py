@@ -109,7 +109,7 @@ def test_four_classes_take_excited_for_happy_and_leave_frustrated_out(corpus: Pa
         "excited",
         "frustrated",
     ]
-    assert faults(four) == {"label fru left out": 5} and not faults(six)
+    assert faults(four) == {"label fru excluded": 5} and not faults(six)
 
 
 def test_turns_without_a_majority_or_with_rare_labels_are_left_out_and_counted(
@@ -120,13 +120,13 @@ def test_turns_without_a_majority_or_with_rare_labels_are_left_out_and_counted(
     split = read_iemocap(tmp_path, "test")
     assert count(split.conversations) == 1
     assert faults(split) == {
-        "label xxx left out": 2,
-        "label oth left out": 1,
-        "label fea left out": 1,
-        "label sur left out": 1,
-        "label dis left out": 1,
+        "label xxx excluded": 2,
+        "label oth excluded": 1,
+        "label fea excluded": 1,
+        "label sur excluded": 1,
+        "label dis excluded": 1,
     }
-    assert split.findings.rows("label xxx left out") == (7, 27)  # lines of the file
+    assert split.findings.rows("label xxx excluded") == (7, 27)  # lines of the file
 
 
 def test_lines_that_make_no_sense_are_named_and_skipped(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_lines_that_make_no_sense_are_named_and_skipped(tmp_path: Path) -> None:
     file.write_text(file.read_text() + bad)
     split = read_iemocap(tmp_path, "test")
     assert count(split.conversations) == 1
-    assert split.refused == ((7, "unknown label 'happi'"), (8, "is no turn"))
+    assert split.refused == ((7, "unknown label 'happi'"), (8, "not a turn"))
 
 
 def test_impossible_times_are_masked(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_boredom_is_left_out_and_counted(tmp_path: Path) -> None:
     write(tmp_path, "03a01Lb.wav", speech(seed=1))
     corpus = load(emodb, tmp_path)
     assert len(corpus.clips) == 1
-    assert corpus.skipped == {"emodb: emotion boredom left out": 1}
+    assert corpus.skipped == {"emodb: emotion boredom excluded": 1}
 
 
 def test_the_length_of_emodb_clips_does_not_tell_the_emotion(tmp_path: Path) -> None:

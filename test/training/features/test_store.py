@@ -163,7 +163,7 @@ def test_features_of_another_form_are_refused(tmp_path: Path) -> None:
     wrong(["a"], rows(2), "a row for each key")
     wrong(["a"], rows(1).astype(np.float64), "float64")
     wrong(["a"], rows(1)[:, :2], r"\(1, 2\)")
-    wrong(["a", "a"], rows(2), "'a' comes twice")
+    wrong(["a", "a"], rows(2), "'a' occurs twice")
     nan = rows(2)
     nan[1, 0] = np.nan
     wrong(["a", "b"], nan, "'b' are not finite")

@@ -371,7 +371,7 @@ def test_a_clip_without_sound_is_seen_and_a_video_of_one_frame_too(
     assert {name: chosen.tolist() for name, chosen in rows.items()} == {
         name: [0, 1, 2] for name in ("train", "dev", "test")
     }
-    assert "dev: 3 utterances left out: no clip" in capsys.readouterr().out
+    assert "dev: 3 utterances excluded: no clip" in capsys.readouterr().out
     single = material.splits["train"].sample(2, "visual")
     assert single.frames is not None and len(single.frames) == 1
     assert np.isfinite(encoder.encode([single])).all()
@@ -413,5 +413,5 @@ def test_of_a_clip_without_sound_nothing_is_heard(
     file = tmp_path / "unusable.json"
     rows = usable_rows(material, SpeechEncoder(config), file)
     assert all(chosen.tolist() == [0, 2] for chosen in rows.values())
-    assert "train: 1 utterances left out: no sound" in capsys.readouterr().out
+    assert "train: 1 utterances excluded: no sound" in capsys.readouterr().out
     assert read_json(file)["dev/0/1"] == "no sound"

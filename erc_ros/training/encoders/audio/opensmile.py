@@ -40,7 +40,7 @@ class OpenSmileEncoder:
             import opensmile
         except ImportError as error:
             raise FileNotFoundError(
-                "openSMILE is not installed: pip install 'opensmile>=2.5' (its licence is for"
+                "openSMILE is not installed: pip install 'opensmile>=2.5' (its license is for"
                 " research, not for products), or give the recipe the stage audio instead"
             ) from error
         self._smile = opensmile.Smile(

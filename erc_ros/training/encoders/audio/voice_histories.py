@@ -109,13 +109,13 @@ def streams(
     each emotion of a speaker is a sequence of its own.
     """
     generator = np.random.default_rng(seed)
-    heard = np.full((len(speakers), most), NONE, np.int64)
+    histories = np.full((len(speakers), most), NONE, np.int64)
     counts = np.zeros(len(speakers), np.int64)
     group = np.array(speakers) if labels is None else np.char.add(speakers, labels.astype(str))
     for name in np.unique(group):
         order = generator.permutation(np.flatnonzero(group == name))
         for place, row in enumerate(order):
             before = order[max(0, place - most) : place]
-            heard[row, : len(before)] = before
+            histories[row, : len(before)] = before
             counts[row] = place
-    return heard, counts
+    return histories, counts

@@ -46,10 +46,10 @@ def predict(
         for start in range(0, len(order), 8):
             group = order[start : start + 8]
             batch = collate([rows[number] for number in group])
-            asked = (batch.ids, batch.positions, batch.visible, batch.asked_at)
-            answers = ask(*(tensor.to(device) for tensor in asked)).float().cpu()
-            for number, answer, asked in zip(group, answers, batch.asked, strict=True):
-                logits[number] = answer[asked].numpy()
+            inputs = (batch.ids, batch.positions, batch.visible, batch.asked_at)
+            answers = ask(*(tensor.to(device) for tensor in inputs)).float().cpu()
+            for number, answer, mask in zip(group, answers, batch.asked, strict=True):
+                logits[number] = answer[mask].numpy()
     labels = [
         -1 if u.label is None else u.label
         for c in conversations

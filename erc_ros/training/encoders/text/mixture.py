@@ -146,13 +146,13 @@ def in_turns(conversation: Conversation, rng: random.Random) -> Conversation:
     """
     if len(conversation.utterances) != 1:
         return conversation
-    (said,) = conversation.utterances
-    sentences = [s for s in _SENTENCE_END.split(said.text) if any(c.isalnum() for c in s)]
+    (comment,) = conversation.utterances
+    sentences = [s for s in _SENTENCE_END.split(comment.text) if any(c.isalnum() for c in s)]
     if len(sentences) < 2:
         return conversation
     cut = rng.randint(1, len(sentences) - 1)
-    first = replace(said, text=" ".join(sentences[:cut]), label=None, among=(), votes=())
-    last = replace(said, text=" ".join(sentences[cut:]), index=1)
+    first = replace(comment, text=" ".join(sentences[:cut]), label=None, among=(), votes=())
+    last = replace(comment, text=" ".join(sentences[cut:]), index=1)
     return replace(conversation, utterances=(first, last))
 
 
@@ -164,9 +164,9 @@ def repeated(conversation: Conversation, times: int) -> Conversation:
     """
     if len(conversation.utterances) != 1:
         return conversation
-    (said,) = conversation.utterances
+    (comment,) = conversation.utterances
     return replace(
-        conversation, utterances=tuple(replace(said, index=place) for place in range(times))
+        conversation, utterances=tuple(replace(comment, index=place) for place in range(times))
     )
 
 

@@ -39,29 +39,29 @@ class SimulatedWordErrors:
 
     def misheard(self, text: str, rate: float, rng: random.Random) -> str:
         """Return the text with a share `rate` (0..1) of wrong words; at least one word remains."""
-        heard: list[str] = []
-        said = text.split()
-        for word in said:
+        result: list[str] = []
+        words = text.split()
+        for word in words:
             if rng.random() >= rate:
-                heard.append(word)
+                result.append(word)
                 continue
             kind = rng.random()
             if kind < REPLACED:
-                heard.append(self._replacement(word, rng))
+                result.append(self._replacement(word, rng))
             elif kind >= REPLACED + LEFT_OUT:
-                heard += [rng.choice(self._frequent), word]
-        return " ".join(heard or said[:1])
+                result += [rng.choice(self._frequent), word]
+        return " ".join(result or words[:1])
 
     def _replacement(self, word: str, rng: random.Random) -> str:
         plain = word.lower().strip(".,!?;:\"'")
-        alike = [other for other in self._alike.get(sound(plain), ()) if other != plain]
-        return rng.choice(alike or self._frequent)
+        similar = [other for other in self._alike.get(sound(plain), ()) if other != plain]
+        return rng.choice(similar or self._frequent)
 
 
 def sound(word: str) -> str:
     """Return an approximate key of the pronunciation: consonant groups, one vowel, no doubles."""
-    alike = re.sub(r"[^a-z]", "", word.lower()).translate(_SOUNDS)
-    return re.sub(r"(.)\1+", r"\1", alike)
+    key = re.sub(r"[^a-z]", "", word.lower()).translate(_SOUNDS)
+    return re.sub(r"(.)\1+", r"\1", key)
 
 
 def misheard(
