@@ -96,6 +96,14 @@ def test_sound_tags_are_no_words_and_are_not_encoded(tmp_path: Path) -> None:
     assert tagged.text_excluded == "" and tagged.modalities[0]
 
 
+@pytest.mark.parametrize(("text", "reason"), [("ok øøø", "unreadable"), ("okay øøø", "")])
+def test_a_text_of_mostly_unknown_letters_is_excluded(
+    tmp_path: Path, text: str, reason: str
+) -> None:
+    with EmotionRecognizer(load_bundle(with_languages(tmp_path, "en"))) as recognizer:
+        assert recognizer.feed(Utterance("c", "u", 0, NS, text)).text_excluded == reason
+
+
 def test_a_bundle_names_its_languages_by_tags(tmp_path: Path) -> None:
     for name in ("edge-small", "edge-open"):
         assert load_bundle(model_folder(name)).languages == ("en",)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import wave
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -23,7 +24,10 @@ from erc_ros.evaluation.exports.bag import EMOTIONS, LAYOUT, SOUND
 from erc_ros.evaluation.exports.lines import Line, lines_of_predictions, lines_of_truth
 from erc_ros.evaluation.records import Recording, Segment, Truth
 from erc_ros.evaluation.truth.joining import join
+from erc_ros.parameters import RobotConfig
 from erc_ros.replay.bag import Bag
+from erc_ros.replay.consent import WithheldTimes
+from erc_ros.replay.offline import heard_topics
 from erc_ros.values.nanoseconds import NS
 
 NASTY = "<b>&\"' --> \x00\ud800 \u2028 {$x}"
@@ -437,6 +441,23 @@ def test_a_gap_in_the_sound_is_silence(tmp_path: Path, sound: np.ndarray) -> Non
     assert loud[0] / 16000 == pytest.approx(3.0, abs=0.02)
     assert loud[-1] / 16000 == pytest.approx(4.0, abs=0.02)
     assert len(heard) / 16000 == pytest.approx(7.0, abs=0.03)
+
+
+def test_the_samples_of_withheld_times_are_silent_and_no_other_sample(tmp_path: Path) -> None:
+    from erc_ros.evaluation.exports import film
+
+    write_sound(tmp_path / "bag", np.full(6 * 16000, 0.5, np.float32))
+    node = RobotConfig().utterance_node
+    span = (made_up.START + 2 * NS, made_up.START + 4 * NS)
+    with Bag(tmp_path / "bag") as bag:
+        topics = heard_topics(bag, {}, node, Counter())
+        file = film.write_wav(
+            bag, topics, made_up.START, tmp_path / "a.wav", node.perception, WithheldTimes((span,))
+        )
+    with wave.open(str(file), "rb") as stream:
+        heard = np.frombuffer(stream.readframes(stream.getnframes()), "<i2")
+    silent = np.flatnonzero(heard[int(1.5 * 16000) :] == 0) / 16000 + 1.5  # a gap is before
+    assert len(silent) == 2 * 16000 + 1 and (silent[0], silent[-1]) == (2.0, 4.0)
 
 
 def test_stamps_of_another_clock_do_not_fill_the_disk_with_silence(

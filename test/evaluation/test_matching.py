@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import evaluated_talks as talks
+import numpy as np
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from erc_ros.evaluation.jobs import Annotator, EvaluationJob, joined
 from erc_ros.evaluation.matching import STEP, clock_difference, covered, match
 from erc_ros.evaluation.records import AnswerMatch
-from erc_ros.evaluation.run import EvaluatedSystem
+from erc_ros.evaluation.run import FRAME, EvaluatedSystem, signal_to_noise
 from erc_ros.values.nanoseconds import seconds
 
 
@@ -115,3 +117,17 @@ def test_everything_is_there_once(truth: list[Stretch], predicted: list[Stretch]
         range(len(predicted))
     )
     assert all(m.truth is not None or m.prediction is not None for m in matches)
+
+
+@pytest.mark.parametrize(
+    ("frames", "quiet", "expected"),
+    [(10, 5, 16.95), (9, 5, None), (50, 25, 16.95), (50, 0, 0.0)],
+    ids=["the shortest", "too short", "half of it noise", "no pause"],
+)
+def test_speech_is_measured_against_the_quietest_frames(
+    frames: int, quiet: int, expected: float | None
+) -> None:
+    """Speech has 100 times the power of noise: 49.5 times with the pauses in its mean."""
+    samples = np.full((frames, FRAME), 1000, np.int16)
+    samples[:quiet] = 100
+    assert signal_to_noise(samples.reshape(-1)) == expected

@@ -216,6 +216,7 @@ def test_emotion_words_are_suggested_by_their_meaning(
     wanted |= {"afraid": "fear", "sad": "sadness", "surprised": "surprise", "joyy": "joy"}
     assert {word: meant_label(word, LABELS) for word in wanted} == wanted
     assert meant_label("bored", LABELS) == "" and meant_label("door", LABELS) == ""
+    assert meant_label("happy", ("anger", "neutral")) == ""  # an emotion, but of no label
     labels = tmp_path / "labels.yaml"
     labels.write_text("good: happiness\n")
     table = tmp_path / "a.csv"

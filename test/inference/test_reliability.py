@@ -117,6 +117,15 @@ def test_a_voice_that_is_always_angry_changes_nothing() -> None:
     assert "anger all the time" in note
 
 
+def test_the_label_that_a_face_repeats_is_named() -> None:
+    reading = Reading(np.stack([PRIOR, PRIOR, sharp(4)]), np.array([True, False, True]))
+    state = initial_state(CONFIG)
+    for _ in range(100):
+        state, _ = step(CONFIG, state, reading)
+    (note,) = reliability.notes(CONFIG, state, LABELS)
+    assert "face" in note and "joy" in note
+
+
 def test_a_voice_that_recovers_is_trusted_again() -> None:
     state, _, _ = run(telling, 300)
     state, _, _ = run(arbitrary, 50, state, seed=1)

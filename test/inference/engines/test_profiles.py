@@ -67,6 +67,16 @@ def test_an_unknown_axis_is_named_with_what_to_do(axis: str | None) -> None:
         profiles({"ids": (axis, "L")}, SIZES, "text.onnx")
 
 
+def test_the_ranges_are_those_of_the_manifest(tiny_folder: Path) -> None:
+    bundle = load_bundle(tiny_folder)
+    sizes = ranges(bundle)
+    for size in (size for each in sizes.values() for size in each):
+        assert 0 <= size.least <= size.typical <= size.greatest
+    tokens = bundle.text.max_tokens
+    assert sizes["P"] == (SizeRange(0, tokens // 2, tokens),)  # the first text finds nothing cached
+    assert sizes["L"] == buckets(tokens) and sizes["A"] == (SizeRange(1, 1, 1),)
+
+
 def test_all_calls_of_the_recognizer_have_a_profile(tiny_folder: Path) -> None:
     """The calls include full size, no cached tokens, and missing modalities."""
     from erc_ros.inference.engines import graph
