@@ -96,7 +96,7 @@ class Activity:
     is_open: bool = False  # the region is confirmed
     voiced: int = 0  # ns of voiced frames in a candidate region
     last_voiced: int = 0  # end of the last voiced frame
-    last_end: int | None = None  # earliest start of the next region
+    last_end: int | None = None  # earliest start of the next region; None = before the first frame
     dips: tuple[tuple[int, float], ...] = ()  # (center, probability) of frames for a cut
 
 
@@ -105,12 +105,13 @@ def step(
 ) -> tuple[Activity, list[Began | Ended]]:
     """Process the frame that starts at `time` (ns) and is speech with `probability`."""
     end = time + FRAME_TIME
+    if activity.last_end is None:
+        activity = replace(activity, last_end=time)  # no padding before the audio
     if activity.start is None:
         if probability < config.onset:
             return activity, []
-        start = time - seconds(config.padding)
-        if activity.last_end is not None:
-            start = max(start, activity.last_end)
+        assert activity.last_end is not None
+        start = max(time - seconds(config.padding), activity.last_end)
         activity = replace(activity, start=start, voiced=0, last_voiced=end)
     if probability >= config.offset:
         activity = replace(activity, voiced=activity.voiced + FRAME_TIME, last_voiced=end)

@@ -279,8 +279,9 @@ def _prediction(
     modalities, weights = row.modalities, row.weights
     start, end = row.start - origin, row.end - origin
     if end <= start:  # a text without audio: the time of its arrival
-        start = max(0, end - TEXT_ALONE)
-        end = max(end, start + 1)
+        start = end - TEXT_ALONE
+    start = max(0, start)  # a stamp may be before the arrival of the first message
+    end = max(end, start + 1)
     return Prediction(
         utterance_id=row.utterance_id,
         conversation_id=row.conversation_id,

@@ -158,8 +158,8 @@ def _write_csv(file: Path, rows: Sequence[Row], origin: int) -> None:
     """
     lines = [
         {
-            "start_s": round((row.start - origin) / NS, 3),
-            "end_s": round((row.end - origin) / NS, 3),
+            "start_s": round(max(0, row.start - origin) / NS, 3),
+            "end_s": round(max(0, row.end - origin) / NS, 3),
             "speaker": speaker_name(row.speaker_id, row.person_id),
             **_flat(row),
         }

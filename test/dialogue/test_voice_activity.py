@@ -43,6 +43,12 @@ def test_a_word_is_a_region_with_padding_on_both_sides() -> None:
     assert ended.end == 40 * FRAME_TIME + seconds(CONFIG.padding)
 
 
+def test_padding_does_not_reach_before_the_first_frame_of_the_audio() -> None:
+    speech, silence = [0.9] * 20, [0.0] * 20
+    began = [event.start for event in run(speech + silence + speech)[1] if type(event) is Began]
+    assert began == [0, 40 * FRAME_TIME - seconds(CONFIG.padding)]
+
+
 def test_a_click_is_no_speech() -> None:
     _, events = run([0.0] * 20 + [0.9] * 2 + [0.0] * 20)
     assert events == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import json
@@ -170,6 +171,13 @@ def test_the_table_has_a_line_of_plain_columns_for_each_row(tmp_path: Path) -> N
     (entry, _) = map(json.loads, (tmp_path / "estimates.jsonl").read_text("utf-8").splitlines())
     assert entry["most_probable"] == "joy" and "latency" not in entry and entry["overlap"] == 0.5
     assert "Ünïcödé" in (tmp_path / "estimates.jsonl").read_text("utf-8")
+
+
+def test_times_of_the_table_are_not_negative(tmp_path: Path) -> None:
+    origin = 10 * NS + NS // 10  # the first message arrived after its stamp
+    files = {file.name: file for file in write(Result(ROWS, BUNDLE, origin), tmp_path)}
+    with files["estimates.csv"].open(newline="") as stream:
+        assert [row["start_s"] for row in csv.DictReader(stream)] == ["0.0", "2.9", "6.9"]
 
 
 def test_pages_of_a_longer_recording_do_not_stay(tmp_path: Path) -> None:
