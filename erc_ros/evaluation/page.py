@@ -308,7 +308,7 @@ class View:
             if row.truth is not None:
                 status = row.status()
                 status = status if status in (MISSED, MERGED) else ""
-                lane = lanes.setdefault(("truth", _truth_name(row.truth)), [])
+                lane = lanes.setdefault(("annotation", _truth_name(row.truth)), [])
                 lane.append(self._bar(row, row.truth, row.truth.emotion, status, emotions))
         for place, recording in enumerate(self._whole):
             # Sorted by start, as the arrow keys move from one to the next.
@@ -378,7 +378,7 @@ class View:
             if recording.error:
                 heading = f"Could not be evaluated by {clean(recording.system)}"
                 yield heading, [(clean(recording.error), None)]
-        yield from self._by_system("Warnings", [r.warnings for r in self._whole])
+        yield from self._by_system("Warnings", [_other_warnings(r) for r in self._whole])
         yield from self._by_system("Missing modalities", [_missing_inputs(r) for r in self._whole])
         if self._truth is not None:
             yield from _entries("Annotated emotions that are not evaluated", self._truth.unmapped)
@@ -393,6 +393,12 @@ class View:
             return
         for recording, each in zip(self._whole, counts, strict=True):
             yield from _entries(f"{heading}, {clean(recording.system)}", each)
+
+
+def _other_warnings(recording: Recording) -> dict[str, int]:
+    """The warnings that are not at the top of the report."""
+    shown = notices(recording)
+    return {text: count for text, count in recording.warnings.items() if text not in shown}
 
 
 def _missing_inputs(recording: Recording) -> dict[str, int]:

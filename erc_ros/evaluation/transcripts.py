@@ -13,10 +13,6 @@ from erc_ros.replay.session import is_session, read_session
 
 SIDECARS = (".srt", ".vtt")
 _ANNOTATIONS = (".eaf", ".textgrid", ".txt")  # .txt: exported by ELAN
-NO_TRANSCRIPT = (
-    "no transcript: estimates rest on voice and face, which are far less accurate than words; "
-    "give one with --transcript"
-)
 
 
 def find_transcript(media: Path) -> Path | None:
@@ -77,7 +73,7 @@ def cues_for(
     path = find_transcript(recording) if transcript is None else transcript
     if path is None:
         if say is not None:
-            say(f"warning: {recording.name}: {NO_TRANSCRIPT}")
+            say(f"{recording.name}: no transcript; give --transcript FILE or --recognizer NAME")
         return []
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; give the file of a transcript")

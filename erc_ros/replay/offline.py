@@ -46,8 +46,9 @@ from erc_ros.values.transcript import Transcript
 TEXTS_LEFT_OUT = "recording_allowed is false: texts are excluded"
 
 NO_TEXT = (
-    "no recognized speech in this recording: estimates use voice and face only, which are much "
-    "less accurate than text; record the topic of a speech recognizer, or use --recognize"
+    "no recognized speech in this recording: estimates use voice and face only, which are far "
+    "less accurate than words; give --transcript or --recognizer, or record the topic of a speech "
+    "recognizer"
 )
 NO_AUDIO = (
     "no audio in this recording: speakers are not distinguished, and the duration of utterances is "

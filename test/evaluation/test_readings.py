@@ -272,10 +272,11 @@ def test_recordings_without_words_or_without_sound_are_reported(
 ) -> None:
     without_text = copied(bag, tmp_path / "without_text", "/audio", "/audio_info", "/image")
     _, scores = evaluate(without_text, "--export", "--no-media")
-    assert "no recognized speech" in capsys.readouterr().err
+    assert capsys.readouterr().err.count("no recognized speech") == 1
     assert any("no recognized speech" in each for each in scores["recordings"][0]["notices"])
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.index("no recognized speech") < page.index(">Scores<")
+    assert page.count("no recognized speech") == 1
     usual = ["--bundle", str(bundle), "--speaker-model", "none", "--out"]
     assert main(["replay", str(without_text), *usual, str(tmp_path / "replayed")]) == 0
     assert "no recognized speech" in capsys.readouterr().err

@@ -126,6 +126,12 @@ def test_every_segment_and_every_answer_has_a_row_and_a_bar(tmp_path: Path) -> N
     assert page.count('class="b ') + page.count('class="b"') == bars
 
 
+def test_lane_and_table_call_an_annotation_the_same(tmp_path: Path) -> None:
+    page = written(tmp_path, made_up.recording(6))
+    assert '<div class="heading"><span>annotation</span></div>' in page
+    assert '<th scope="col">annotation</th>' in page and "truth:" not in page
+
+
 def test_two_systems_stand_in_one_row(tmp_path: Path) -> None:
     one = made_up.recording(12)
     other = made_up.recording(12, system="other", seed=3)

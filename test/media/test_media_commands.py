@@ -90,7 +90,9 @@ def test_without_a_transcript_the_console_says_what_that_means(
     copy = tmp_path / "silent.mp4"
     copy.write_bytes(talk[0].read_bytes())
     assert main(["replay", str(copy), "--out", str(tmp_path / "out")]) == 0
-    assert "--transcript" in capsys.readouterr().err
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert sum("accurate" in line for line in warnings) == 1
+    assert "--transcript" in warnings[0]
     assert not any(row["text"] for row in rows(tmp_path / "out"))
 
 
