@@ -376,6 +376,7 @@ def _import(argv: Sequence[str]) -> int:
 
     def write() -> int:
         from erc_ros.evaluation.transcripts import cues_for, recognizer_for
+        from erc_ros.replay.bag import check_new
         from erc_ros.replay.info import write_bag
         from erc_ros.replay.progress import progress_bar
         from erc_ros.replay.recording import is_media
@@ -384,9 +385,10 @@ def _import(argv: Sequence[str]) -> int:
             raise ErcValueError(f"{options.media} is not a video or audio file")
         if not 0.1 <= options.fps <= 60:
             raise ErcValueError(f"--fps is {options.fps:g}; must be 0.1 to 60")
+        out = options.out or options.media.with_suffix(".bag")
+        check_new(out)
         recognizer = recognizer_for(options.recognizer, options.language)
         cues = cues_for(options.media, options.transcript, _say, options.recognizer or "")
-        out = options.out or options.media.with_suffix(".bag")
         with progress_bar() as progress:
             print(write_bag(options.media, out, cues, options.fps, recognizer, progress))
         return 0

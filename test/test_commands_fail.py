@@ -102,12 +102,21 @@ def test_a_folder_that_may_not_be_written_is_named(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_read_only_file_system_is_named(
-    recording: Path, bundle: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(replay(recording, bundle, Path("/proc/erc/out"))) == 1
+@pytest.mark.parametrize("command", ["replay", "annotate", "evaluate", "import"])
+def test_a_folder_that_cannot_be_written_is_named_before_the_work(
+    recording: Path, bundle: Path, tmp_path: Path, command: str,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError("work was done")
+
+    monkeypatch.setattr("erc_ros.replay.offline.Pipeline", work)
+    line = [command, *replay(recording, bundle, Path("/proc/erc/out"))[1:]]
+    if command == "import":
+        line = [command, str(sound(tmp_path / "talk.wav")), "--out", "/proc/erc/out"]
+    assert main(line) == 1
     error = capsys.readouterr().err
-    assert "/proc" in error and "Traceback" not in error and error.count("\n") == 1
+    assert "/proc/erc/out" in error and "Traceback" not in error and error.count("\n") == 1
 
 
 def test_a_recording_that_does_not_fit_leaves_nothing(tmp_path: Path) -> None:

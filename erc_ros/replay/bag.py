@@ -33,7 +33,7 @@ from erc_ros.replay.storage import (
 )
 from erc_ros.values.bounds import MESSAGE_BYTES, METADATA_BYTES, RECORD_BYTES, UNPACKED_RATIO
 from erc_ros.values.errors import ErcValueError
-from erc_ros.values.files import whole_folder
+from erc_ros.values.files import check_folder, whole_folder
 from erc_ros.values.nanoseconds import NS
 
 if TYPE_CHECKING:
@@ -463,6 +463,17 @@ def carries_its_role(topic: Topic) -> bool:
 # Writing.
 
 
+def check_new(path: Path) -> None:
+    """Check that a recording can be made at `path`.
+
+    Raises:
+        BagError: it exists already. OSError: it cannot be written.
+    """
+    if path.exists():
+        raise BagError(f"{path} exists already: remove it or choose another name")
+    check_folder(path)
+
+
 class BagWriter:
     """Writes a recording; after an error, no incomplete recording remains.
 
@@ -478,8 +489,7 @@ class BagWriter:
     def __init__(self, path: Path, storage: str = "mcap") -> None:
         from rosbags.rosbag2 import StoragePlugin, Writer
 
-        if path.exists():
-            raise BagError(f"{path} exists already: remove it or choose another name")
+        check_new(path)
         plugin = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}[storage]
         self._folder = ExitStack()
         folder = self._folder.enter_context(whole_folder(path))

@@ -76,14 +76,23 @@ def whole_file(file: Path) -> Iterator[Path]:
 
 
 def check_folder(folder: Path) -> None:
-    """Check that `folder` is a folder or can be created, before long work that writes to it.
+    """Check that `folder` can be written or created, before long work that writes to it.
 
     Raises:
         NotADirectoryError: `folder` or one of its parents is a file.
+        PermissionError: `folder`, or the parent in which it would be created, cannot be written.
     """
-    for place in (folder, *folder.absolute().parents):
+    places = (folder, *folder.absolute().parents)
+    for place in places:
         if place.exists() and not place.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
+    existing = next(place for place in places if place.exists())
+    try:  # os.access does not know of file systems such as /proc
+        with tempfile.TemporaryDirectory(dir=existing, prefix=".erc-"):
+            pass
+    except OSError as error:
+        code = errno.EROFS if error.errno == errno.EROFS else errno.EACCES
+        raise PermissionError(code, f"cannot be written ({error.strerror})", str(folder)) from error
 
 
 @contextlib.contextmanager
@@ -99,7 +108,8 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     check_folder(folder)
     target = Path(os.path.realpath(folder))
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name[:100]}-") as scratch:
+    near = target if target.exists() else target.parent  # the same file system
+    with tempfile.TemporaryDirectory(dir=near, prefix=f".{target.name[:100]}-") as scratch:
         new = Path(scratch, target.name)
         new.mkdir()
         yield new

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,6 +96,35 @@ def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path, name: str) -> 
         with pytest.raises(NotADirectoryError) as error:
             action()
         assert "choose another name" in explain(error.value)
+
+
+@pytest.mark.parametrize("place", ["/proc/erc", "/proc/erc/out"])
+def test_a_folder_that_cannot_be_written_is_named_before_the_work(place: str) -> None:
+    with pytest.raises(PermissionError) as error:
+        check_folder(Path(place))
+    assert error.value.filename == place and "choose" in explain(error.value)
+
+
+def test_a_check_of_a_folder_leaves_nothing(tmp_path: Path) -> None:
+    check_folder(tmp_path)
+    check_folder(tmp_path / "new" / "inner")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_folder_is_written_without_its_parent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[Path] = []
+    make = tempfile.TemporaryDirectory
+
+    def noted(dir: Path, prefix: str) -> tempfile.TemporaryDirectory[str]:
+        used.append(dir)
+        return make(dir=dir, prefix=prefix)
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", noted)
+    with whole_folder(tmp_path) as new:  # such as a mounted disk
+        (new / "report").touch()
+    assert set(used) == {tmp_path} and [p.name for p in tmp_path.iterdir()] == ["report"]
 
 
 def whole(folder: Path) -> None:
