@@ -228,6 +228,13 @@ def fusion_sizes(bundle: Bundle) -> dict[str, int]:
     return {name: shape[-1] or 1 for name, (_, shape) in inputs.items()}
 
 
+_OTHER_KINDS = {
+    "segmentation.yaml": "a network for the segmentation of speakers",
+    "speaker.yaml": "a speaker network",
+}
+"""File of a model folder -> what the folder has."""
+
+
 def _read(folder: Path) -> tuple[Manifest, str]:
     file = folder / MANIFEST
     try:
@@ -236,6 +243,11 @@ def _read(folder: Path) -> tuple[Manifest, str]:
             raise BundleError(f"{file} has {size} bytes, at most {LARGEST} are read")
         data = file.read_bytes()
     except OSError as error:
+        other = next((kind for name, kind in _OTHER_KINDS.items() if (folder / name).is_file()), "")
+        if other:
+            raise BundleError(
+                f"{folder} is {other}, not a model package for emotions; `erc models` lists those"
+            ) from error
         hint = "give the folder of a model package with this file; `erc models` lists them"
         raise BundleError(f"{file} cannot be read ({error.strerror}); {hint}") from error
     try:

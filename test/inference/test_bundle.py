@@ -14,6 +14,7 @@ from bundles import ANCHORS, write_tiny_bundle
 from erc_ros.inference.backend import open_network
 from erc_ros.inference.bundle import BundleError, load_bundle, sha256_of
 from erc_ros.networks.session import NetworkError
+from erc_ros.resources import model_folder
 
 
 @pytest.fixture()
@@ -63,6 +64,13 @@ def test_the_same_weights_give_the_same_hash(tmp_path: Path) -> None:
 def test_no_bundle_there(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"nowhere/bundle\.yaml.*erc models"):
         load_bundle(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["segmentation", "speaker-campplus"])
+def test_a_model_of_another_kind_is_named(name: str) -> None:
+    with pytest.raises(BundleError, match=f"{name[:7]}.*erc models") as error:
+        load_bundle(model_folder(name))
+    assert "bundle.yaml" not in str(error.value)
 
 
 @pytest.mark.parametrize("text", ["labels: [a", "just words", "", "a: &a [*a]\nb: !!python/x 1"])
