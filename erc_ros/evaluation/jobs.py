@@ -16,7 +16,7 @@ import erc_ros
 from erc_ros.evaluation import run
 from erc_ros.evaluation import truth as readers
 from erc_ros.evaluation.agreement import ADJUDICATED, consensus
-from erc_ros.evaluation.matching import clock_difference, match
+from erc_ros.evaluation.matching import clock_difference, match, unedited
 from erc_ros.evaluation.records import Recording, Segment, TierReading, Truth
 from erc_ros.evaluation.run import EvaluatedSystem, Progress, TimeRange, answer, check_part
 from erc_ros.evaluation.transcripts import cues_for, find_transcript, recognizer_for
@@ -228,7 +228,23 @@ def _truth(
             f"{-late / NS:+.1f} s: a different clock? Check it, and give --offset "
             f"{name and name + '='}{(job.offset - late) / NS:.1f}",
         )
+    if equal := unedited(kept, recording.predictions, recording.duration):
+        notices += (_unedited(equal, len(kept), name),)
     return replace(truth, segments=kept, repaired=dict(sorted(repaired.items())), notices=notices)
+
+
+def _unedited(equal: int, total: int, name: str) -> str:
+    """A sentence on annotations that equal the estimates."""
+    of = f"{name}: " if name else ""
+    if equal == total:
+        return (
+            f"{of}all {total} annotations equal the estimates in times, words and emotions, as in "
+            "a draft of `erc annotate` without edits: the scores do not measure accuracy"
+        )
+    return (
+        f"{of}{equal} of {total} annotations equal an estimate in times, words and emotion, as in "
+        "a draft of `erc annotate`: unless an annotator confirmed them, the scores are too high"
+    )
 
 
 def key(job: EvaluationJob) -> str:

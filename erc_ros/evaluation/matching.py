@@ -15,9 +15,11 @@ from typing import Protocol
 
 import numpy as np
 
-from erc_ros.evaluation.records import AnswerMatch
+from erc_ros.evaluation.names import clean
+from erc_ros.evaluation.records import AnswerMatch, Prediction, Segment
 from erc_ros.values.nanoseconds import NS
 
+MILLISECOND = NS // 1000  # ELAN rounds times to it
 STEP = NS // 10  # resolution of the comparison of clocks
 MAX_SHIFT = 30 * NS
 MIN_SHIFT = NS // 2
@@ -84,6 +86,30 @@ def clock_difference(truth: Sequence[TimeSpan], predictions: Sequence[TimeSpan])
     shift = (best - reach) * STEP
     is_clear = fits[best] >= LIKE and fits[best] - fits[reach] >= BETTER
     return shift if is_clear and abs(shift) >= MIN_SHIFT else 0
+
+
+def unedited(segments: Sequence[Segment], predictions: Sequence[Prediction], duration: int) -> int:
+    """Return how many segments equal an utterance in times (1 ms), words and emotion.
+
+    A draft of `erc annotate` has such segments until an annotator edits them. Where utterances
+    without audio have the times of their texts, the number is 0 unless it is that of all segments.
+    """
+    has_emotions = any(segment.emotion is not None for segment in segments)
+    equal = with_audio = 0
+    for pair in match(segments, predictions):
+        if pair.truth is None or pair.prediction is None:
+            continue
+        segment, prediction = segments[pair.truth], predictions[pair.prediction]
+        emotion = None if prediction.is_unknown or not has_emotions else prediction.label
+        if (
+            abs(segment.start - prediction.start) <= MILLISECOND
+            and abs(segment.end - min(prediction.end, duration)) <= MILLISECOND
+            and (segment.text is None or segment.text.split() == clean(prediction.text).split())
+            and segment.emotion == emotion
+        ):
+            equal += 1
+            with_audio += prediction.modalities[1]
+    return equal if equal == len(segments) else with_audio
 
 
 def outcome(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ def annotate(bag: Path, bundle: Path, tmp_path: Path) -> Callable[..., tuple[int
 
 
 Annotate = Callable[..., tuple[int, Path]]
+Evaluate = Callable[..., tuple[int, Any]]
+Capture = pytest.CaptureFixture[str]
 
 
 def tiers_of(file: Path) -> dict[str, list[Any]]:
@@ -88,6 +91,20 @@ def test_a_correction_in_elan_is_the_truth_of_an_evaluation(
     assert figures["cpwer"]["value"] == 0 and figures["missed"]["value"] == 0
     assert "joy" in (tmp_path / "e" / "report.html").read_text(encoding="utf-8")
     assert "Anna" in (tmp_path / "e" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", ["eaf", "textgrid", "csv"])
+def test_a_draft_that_was_not_edited_is_reported(
+    annotate: Annotate, evaluate: Evaluate, bag: Path, tmp_path: Path, kind: str, capsys: Capture
+) -> None:
+    _, out = annotate("--no-media", "--format", kind)
+    (file,) = out.iterdir()
+    status, scores = evaluate(bag, "--truth", file, "--export", out=tmp_path / "e")
+    assert status == 0 and scores["systems"][0]["figures"]["accuracy"]["value"] in (1.0, None)
+    (notice,) = [text for text in scores["recordings"][0]["notices"] if "all 3" in text]
+    assert notice in capsys.readouterr().err
+    page = html.unescape((tmp_path / "e" / "report.html").read_text(encoding="utf-8"))
+    assert page.index(notice) < page.index(">Scores<")
 
 
 def test_emotions_can_be_left_to_be_filled_in(annotate: Annotate) -> None:

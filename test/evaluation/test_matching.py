@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import evaluated_talks as talks
@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from erc_ros.evaluation.jobs import Annotator, EvaluationJob, joined
-from erc_ros.evaluation.matching import STEP, clock_difference, covered, match
+from erc_ros.evaluation.matching import STEP, clock_difference, covered, match, unedited
 from erc_ros.evaluation.records import AnswerMatch
 from erc_ros.evaluation.run import FRAME, EvaluatedSystem, signal_to_noise
 from erc_ros.values.nanoseconds import seconds
@@ -100,6 +100,33 @@ def test_the_annotator_with_another_clock_is_named_with_the_whole_offset(tmp_pat
     assert truth is not None
     (notice,) = [each for each in truth.notices if "--offset" in each]
     assert notice.endswith("--offset RA2=-2.5")
+
+
+def test_annotations_that_equal_the_estimates_are_counted() -> None:
+    spans = [(1, 2.8, "joy"), (4.1, 6.6, "anger"), (7.5, 8, "neutral")]
+    predicted = [talks.prediction(*span[:2], "0", span[2], "Well then.") for span in spans]
+    draft = [talks.segment(*span[:2], "speaker 1", span[2], "Well then.") for span in spans]
+    minute = seconds(60)
+    assert unedited(draft, predicted, minute) == 3
+    rounded = [replace(each, start=each.start + 10**6) for each in draft]
+    assert unedited(rounded, predicted, minute) == 3
+    assert unedited([replace(each, emotion=None) for each in draft], predicted, minute) == 3
+    for change in ({"emotion": "joy"}, {"text": "Well!"}, {"end": seconds(6.8)}):
+        assert unedited([draft[0], replace(draft[1], **change), draft[2]], predicted, minute) == 2
+    assert unedited(draft, predicted, seconds(7.9)) == 2
+    cut = [*draft[:2], replace(draft[2], end=seconds(7.9))]  # by the end of the recording
+    assert unedited(cut, predicted, seconds(7.9)) == 3
+
+
+def test_times_of_texts_without_audio_are_no_sign_of_a_draft() -> None:
+    spans = [(1, 2, "joy"), (4, 5, "anger")]
+    predicted = [
+        talks.prediction(*span[:2], "0", span[2], modalities=(True, False, False)) for span in spans
+    ]
+    annotated = [talks.segment(*span[:2], "Anna", "joy") for span in spans]
+    assert unedited(annotated, predicted, seconds(60)) == 0
+    annotated[1] = replace(annotated[1], emotion="anger")
+    assert unedited(annotated, predicted, seconds(60)) == 2
 
 
 _SPANS = st.lists(
