@@ -55,11 +55,12 @@ from erc_ros.demo.voices import Delivery, synthesiser
 from erc_ros.evaluation.jobs import EvaluationJob, evaluate
 from erc_ros.evaluation.many import run
 from erc_ros.evaluation.matching import match
-from erc_ros.evaluation.records import Figure, Prediction, Recording, SystemScores
+from erc_ros.evaluation.records import Prediction, Recording, SystemScores
 from erc_ros.evaluation.run import EvaluatedSystem
 from erc_ros.evaluation.scores import system_scores
 from erc_ros.evaluation.tally import conversations
 from erc_ros.metrics.classification import accuracy, weighted_f1
+from erc_ros.metrics.figure import Figure
 from erc_ros.pipeline import EstimateEvent, Recognition
 from erc_ros.training.datasets.folder import data_folder
 from erc_ros.values.events import UtteranceEvent

@@ -339,13 +339,13 @@ def _recipe(file: Path) -> None:
 
 
 def _annotation(file: Path) -> None:
-    from erc_ros.evaluation.truth import read
-    from erc_ros.evaluation.truth.marks import LONGEST
+    from erc_ros.annotations import read
+    from erc_ros.annotations.marks import MAX_SECONDS
     from erc_ros.values.nanoseconds import NS
 
     for mark in read(file):
         assert isinstance(mark.start, int) and isinstance(mark.end, int)
-        assert abs(mark.start) <= LONGEST * NS and abs(mark.end) <= LONGEST * NS
+        assert abs(mark.start) <= MAX_SECONDS * NS and abs(mark.end) <= MAX_SECONDS * NS
 
 
 def _small_manifest(folder: Path) -> bytes:
@@ -384,9 +384,9 @@ ELAN = (
 
 def targets() -> dict[str, Target]:
     """Return the targets by name, without `utterances` if erc_msgs is not installed."""
+    from erc_ros.annotations.marks import AnnotationError
     from erc_ros.dialogue.speakers.embedding import SpeakerModelError
     from erc_ros.dialogue.speakers.enrolment import EnrolmentError
-    from erc_ros.evaluation.truth.marks import TruthError
     from erc_ros.inference.bundle import BundleError
     from erc_ros.replay.bag import BagError
     from erc_ros.resources import model_folder
@@ -464,5 +464,5 @@ def targets() -> dict[str, Target]:
         (".eaf", ELAN, text),
     ):
         name = f"annotations_{suffix.lower()[1:]}"
-        all_targets[name] = _of_file(f"truth{suffix}", _annotation, TruthError, changes, data)
+        all_targets[name] = _of_file(f"truth{suffix}", _annotation, AnnotationError, changes, data)
     return all_targets

@@ -70,7 +70,10 @@ PACKAGES = {
         "test/evaluation/test_consent.py",
         excluded=("erc_ros/replay/via_dds.py",),
     ),
-    "evaluation": folder_of("evaluation", "test/media/test_analysis.py"),
+    "evaluation": Package(
+        ("erc_ros/evaluation/*", "erc_ros/annotations/*"),
+        ("test/annotations", "test/evaluation", "test/media/test_analysis.py"),
+    ),
     "pipeline": Package(
         ("erc_ros/pipeline.py",),
         (

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from erc_ros.annotations.records import Annotations, Segment, Source
 from erc_ros.evaluation.matching import match
-from erc_ros.evaluation.records import Prediction, Recording, Segment, Source, Truth
+from erc_ros.evaluation.records import Prediction, Recording
 from erc_ros.values.nanoseconds import seconds
 
 LABELS = ("anger", "joy", "neutral")
@@ -77,7 +78,7 @@ def recording(
         0,
         seconds(duration),
         LABELS,
-        None if truth is None else Truth(tuple(truth), files=("truth.csv",)),
+        None if truth is None else Annotations(tuple(truth), files=("truth.csv",)),
         tuple(predictions),
         () if truth is None else match(truth, predictions),
     )

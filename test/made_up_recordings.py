@@ -8,18 +8,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from erc_ros.annotations.records import Annotations, Segment
 from erc_ros.evaluation.records import (
     AnswerMatch,
     Comparison,
-    Figure,
     Prediction,
     Recording,
     ReliabilityBin,
     Scores,
-    Segment,
     SystemScores,
-    Truth,
 )
+from erc_ros.metrics.figure import Figure
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import SAMPLE_RATE
 from erc_ros.values.why import Distrust, Why
@@ -77,7 +76,7 @@ def recording(
         origin=START,
         duration=begin + seconds(2),
         labels=LABELS,
-        truth=Truth(tuple(segments), {"confused": 2}, {"annotations past the end, cut": 1}),
+        truth=Annotations(tuple(segments), {"confused": 2}, {"annotations past the end, cut": 1}),
         predictions=tuple(answers),
         matches=tuple(matches),
         warnings={"image: uses /a, not /b; --image TOPIC selects another": 1},

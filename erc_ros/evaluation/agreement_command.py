@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.evaluation import truth as readers
-from erc_ros.evaluation.agreement import (
+from erc_ros.annotations import READERS, read
+from erc_ros.annotations.agreement import (
     BLOCK,
     Agreement,
     Unit,
@@ -25,13 +25,15 @@ from erc_ros.evaluation.agreement import (
     time_units,
     write_adjudication,
 )
+from erc_ros.annotations.joining import LabelMap, join, read_label_map
+from erc_ros.annotations.marks import UNIX_TIME, AnnotationError, Mark
+from erc_ros.annotations.records import Annotations, Segment
 from erc_ros.evaluation.matching import match
-from erc_ros.evaluation.records import Figure, Prediction, Recording, Segment, Truth
+from erc_ros.evaluation.records import Prediction, Recording
 from erc_ros.evaluation.run import parse_time
 from erc_ros.evaluation.scores import values
 from erc_ros.evaluation.tally import conversations
-from erc_ros.evaluation.truth.joining import LabelMap, join, read_label_map
-from erc_ros.evaluation.truth.marks import UNIX_TIME, Mark, TruthError
+from erc_ros.metrics.figure import Figure
 from erc_ros.values.files import write_whole
 from erc_ros.values.nanoseconds import NS
 
@@ -140,7 +142,7 @@ def _read(
     marks: dict[str, dict[str, list[Mark]]] = {}
     for name, path in files.items():
         for recording, file in _files(path).items():
-            marks.setdefault(recording, {})[name] = readers.read(file)
+            marks.setdefault(recording, {})[name] = read(file)
     if not any(
         path.is_dir() for path in files.values()
     ):  # one recording, whatever its files' names
@@ -160,7 +162,9 @@ def _read(
             for name in files
         }
     if not recordings:
-        raise TruthError("no recording has annotations of two annotators: compare the files' names")
+        raise AnnotationError(
+            "no recording has annotations of two annotators: compare the files' names"
+        )
     return recordings, origins
 
 
@@ -170,16 +174,16 @@ def _files(path: Path) -> dict[str, Path]:
         return {path.name.partition(".")[0]: path}
     files: dict[str, Path] = {}
     for file in sorted(path.iterdir()):
-        if file.suffix.casefold() not in readers.READERS:
+        if file.suffix.casefold() not in READERS:
             continue
         recording = file.name.partition(".")[0]
         if recording in files:
-            raise TruthError(
+            raise AnnotationError(
                 f"{path}: {files[recording].name} and {file.name} are of one recording"
             )
         files[recording] = file
     if not files:
-        raise TruthError(f"{path}: has no annotations ({', '.join(sorted(readers.READERS))})")
+        raise AnnotationError(f"{path}: has no annotations ({', '.join(sorted(READERS))})")
     return files
 
 
@@ -289,7 +293,7 @@ def _scored(recording: Recording, reference: str, estimated: str) -> Recording:
         if each.emotion
     )
     matches = match(segments, predictions)
-    return replace(recording, truth=Truth(segments), predictions=predictions, matches=matches)
+    return replace(recording, truth=Annotations(segments), predictions=predictions, matches=matches)
 
 
 def in_words(system: str, agreed: Mapping[str, Any]) -> str:

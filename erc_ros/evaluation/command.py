@@ -18,7 +18,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from erc_ros.evaluation.agreement import ADJUDICATED
+from erc_ros.annotations.agreement import ADJUDICATED
+from erc_ros.annotations.marks import AnnotationError
+from erc_ros.annotations.records import TierReading
+from erc_ros.annotations.suggestion import suggest
 from erc_ros.evaluation.agreement_command import in_words, with_model
 from erc_ros.evaluation.exports import (
     FORMATS,
@@ -32,7 +35,7 @@ from erc_ros.evaluation.many import Kept, cache_folder, run
 from erc_ros.evaluation.methods import write_methods
 from erc_ros.evaluation.metric import load_metrics
 from erc_ros.evaluation.recordings import assign_truth, find_bags
-from erc_ros.evaluation.records import Recording, Scores, SystemScores, TierReading
+from erc_ros.evaluation.records import Recording, Scores, SystemScores
 from erc_ros.evaluation.results import (
     headline,
     notices,
@@ -59,8 +62,6 @@ from erc_ros.evaluation.study import (
 )
 from erc_ros.evaluation.tally import COLLAR, ScoredConversation, conversations
 from erc_ros.evaluation.transcripts import cues_for
-from erc_ros.evaluation.truth.marks import TruthError
-from erc_ros.evaluation.truth.suggestion import suggest
 from erc_ros.media.files import MediaError
 from erc_ros.media.options import (
     private_option,
@@ -389,7 +390,7 @@ def _check(jobs: Sequence[EvaluationJob], labels: Mapping[str, Sequence[str]]) -
     """Check all annotations before the long computation, and print how they are read.
 
     Raises:
-        TruthError: annotations that cannot be used, of any recording.
+        AnnotationError: annotations that cannot be used, of any recording.
         BagError: a part that is not in any recording.
     """
     readings: list[TierReading] = []
@@ -398,15 +399,15 @@ def _check(jobs: Sequence[EvaluationJob], labels: Mapping[str, Sequence[str]]) -
     for job in jobs:
         try:
             own = check(job, labels[job.system.name])
-        except (TruthError, BagError) as error:
+        except (AnnotationError, BagError) as error:
             errors.setdefault(f"{job.name}: {error}" if len(jobs) > 1 else str(error), error)
             continue
         if job.name not in annotated:
             readings += own
         annotated[job.name] = bool(own)
-    wrong = [text for text, error in errors.items() if isinstance(error, TruthError)]
+    wrong = [text for text, error in errors.items() if isinstance(error, AnnotationError)]
     if wrong:
-        raise TruthError("\n".join(wrong))
+        raise AnnotationError("\n".join(wrong))
     if errors and not annotated:
         raise BagError("\n".join(errors))
     if readings:

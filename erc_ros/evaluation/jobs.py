@@ -13,14 +13,9 @@ import numpy as np
 import onnxruntime
 
 import erc_ros
-from erc_ros.evaluation import run
-from erc_ros.evaluation import truth as readers
-from erc_ros.evaluation.agreement import ADJUDICATED, consensus
-from erc_ros.evaluation.matching import clock_difference, match, unedited
-from erc_ros.evaluation.records import Recording, Segment, TierReading, Truth
-from erc_ros.evaluation.run import EvaluatedSystem, Progress, TimeRange, answer, check_part
-from erc_ros.evaluation.transcripts import cues_for, find_transcript, recognizer_for
-from erc_ros.evaluation.truth.joining import (
+from erc_ros.annotations import read
+from erc_ros.annotations.agreement import ADJUDICATED, consensus
+from erc_ros.annotations.joining import (
     LabelMap,
     check_times,
     join,
@@ -28,7 +23,13 @@ from erc_ros.evaluation.truth.joining import (
     read_label_map,
     read_tiers,
 )
-from erc_ros.evaluation.truth.marks import Mark, TruthError
+from erc_ros.annotations.marks import AnnotationError, Mark
+from erc_ros.annotations.records import Annotations, Segment, TierReading
+from erc_ros.evaluation import run
+from erc_ros.evaluation.matching import clock_difference, match, unedited
+from erc_ros.evaluation.records import Recording
+from erc_ros.evaluation.run import EvaluatedSystem, Progress, TimeRange, answer, check_part
+from erc_ros.evaluation.transcripts import cues_for, find_transcript, recognizer_for
 from erc_ros.replay.recording import open_recording, recording_files
 from erc_ros.values.files import explain
 from erc_ros.values.nanoseconds import NS
@@ -152,7 +153,7 @@ def check(job: EvaluationJob, labels: Sequence[str]) -> tuple[TierReading, ...]:
     """Check the annotations of a job before the pipeline runs; return how each tier is read.
 
     Raises:
-        TruthError: they cannot be used, or are of another recording.
+        AnnotationError: they cannot be used, or are of another recording.
         BagError: the part is not within the recording.
     """
     if job.annotators:
@@ -175,7 +176,7 @@ def read_truth(job: EvaluationJob) -> tuple[list[Mark], LabelMap]:
     """Return its annotations, and the meaning of labels and tiers.
 
     Raises:
-        TruthError: they cannot be read.
+        AnnotationError: they cannot be read.
     """
     of_labels = LabelMap() if job.label_map is None else read_label_map(job.label_map)
     of_tiers = LabelMap() if job.tiers is None else read_label_map(job.tiers, "tiers")
@@ -192,9 +193,9 @@ def _failed(job: EvaluationJob, error: Exception) -> Recording:
 
 def _marks(job: EvaluationJob) -> Iterator[Mark]:
     for path in job.truth:
-        yield from of_recording(readers.read(path), job.name)
+        yield from of_recording(read(path), job.name)
     for path in job.shared:
-        named = [mark for mark in readers.read(path) if mark.recording == job.name]
+        named = [mark for mark in read(path) if mark.recording == job.name]
         yield from named
 
 
@@ -203,7 +204,7 @@ def _truth(
     read: tuple[Sequence[Mark], LabelMap],
     recording: Recording,
     name: str = "",
-) -> Truth | None:
+) -> Annotations | None:
     """Return the annotation of a recording, by the annotator `name` if several are named."""
     marks, mapping = read
     if not job.truth and not marks:
@@ -219,7 +220,7 @@ def _truth(
     kept = tuple(each for each in truth.segments if each.start >= job.part.start)
     left = len(truth.segments) - len(kept)
     if left and not kept:
-        raise TruthError("all annotations are before --from: there is nothing to compare with")
+        raise AnnotationError("all annotations are before --from: there is nothing to compare with")
     repaired = Counter(truth.repaired) + Counter({"segments before --from, excluded": left})
     notices = truth.notices
     if late := clock_difference(kept, recording.predictions):

@@ -15,8 +15,9 @@ from typing import Protocol
 
 import numpy as np
 
+from erc_ros.annotations.records import Segment
 from erc_ros.evaluation.names import clean
-from erc_ros.evaluation.records import AnswerMatch, Prediction, Segment
+from erc_ros.evaluation.records import AnswerMatch, Prediction
 from erc_ros.values.nanoseconds import NS
 
 MILLISECOND = NS // 1000  # ELAN rounds times to it

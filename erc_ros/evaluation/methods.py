@@ -7,8 +7,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from erc_ros.evaluation.records import Figure, Scores, SystemScores
+from erc_ros.evaluation.records import Scores, SystemScores
 from erc_ros.evaluation.study import condition_lines
+from erc_ros.metrics.figure import Figure
 from erc_ros.values.files import write_whole
 
 SHOWN = (

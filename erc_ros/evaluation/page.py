@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from erc_ros.annotations.records import Segment
 from erc_ros.evaluation import pictures
 from erc_ros.evaluation.matching import outcome
 from erc_ros.evaluation.media import Media
@@ -27,8 +28,9 @@ from erc_ros.evaluation.names import (
     shown_label,
     speaker_names,
 )
-from erc_ros.evaluation.records import Figure, Prediction, Recording, Scores, Segment
+from erc_ros.evaluation.records import Prediction, Recording, Scores
 from erc_ros.evaluation.results import notices, reading_in_words
+from erc_ros.metrics.figure import Figure
 from erc_ros.metrics.timelines import Span, speaker_mapping
 from erc_ros.replay.timeline import COLOURS
 from erc_ros.values.nanoseconds import NS

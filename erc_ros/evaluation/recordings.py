@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from erc_ros.evaluation.truth import READERS, read
-from erc_ros.evaluation.truth.marks import TruthError
+from erc_ros.annotations import READERS, read
+from erc_ros.annotations.marks import AnnotationError
 from erc_ros.replay.recording import is_media, recording_files, recording_name
 from erc_ros.replay.session import is_session
 
@@ -76,7 +76,7 @@ def assign_truth(
     files must contain names of recordings. A folder is replaced by the annotations in it.
 
     Raises:
-        TruthError: a folder without annotations, or a file that belongs to none of the recordings.
+        AnnotationError: a folder without annotations, or a file that belongs to no recording.
         FileNotFoundError: a file does not exist.
     """
     annotations: list[Path] = []
@@ -84,7 +84,7 @@ def assign_truth(
         if path.is_dir():
             inside = [each for each in sorted(path.iterdir()) if each.suffix.casefold() in READERS]
             if not inside:
-                raise TruthError(f"{path} has no annotations ({', '.join(sorted(READERS))})")
+                raise AnnotationError(f"{path} has no annotations ({', '.join(sorted(READERS))})")
             annotations += inside
         elif path.exists():
             annotations.append(path)
@@ -112,7 +112,7 @@ def _check_shared(path: Path, names: Sequence[str]) -> None:
     near = difflib.get_close_matches(path.name.partition(".")[0], names, 1)
     meant = near[0] if near else names[0]
     inside = f"; inside, it names {', '.join(sorted(annotated)[:5])}" if annotated else ""
-    raise TruthError(
+    raise AnnotationError(
         f"{path.name} belongs to none of the recordings ({', '.join(list(names)[:10])}){inside}: "
         f"call it {meant}{path.suffix} if it annotates {meant}, or name the recordings inside"
     )

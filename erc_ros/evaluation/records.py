@@ -11,77 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from erc_ros.annotations.records import Annotations, Segment
+from erc_ros.metrics.figure import Figure
 from erc_ros.values.why import Why
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where an annotation comes from.
-
-    file: its name. tier: "" where the format has no tiers. line: of the file in texts, number of
-    the annotation within its tier in ELAN and TextGrid, 0 where unknown.
-    """
-
-    file: str
-    tier: str = ""
-    line: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """An annotated segment of one speaker. None: not annotated; text "": annotated, no words.
-
-    start, end: ns since the recording's first message; 0 <= start < end <= duration.
-    speaker: as annotated; "" where there is no name.
-    emotion: a label of the evaluated label set, after the mapping; None also where the annotated
-        label is not mapped (it is then counted in `Truth.unmapped`).
-    valence, arousal: -1..1.
-    source: of the annotation that gave the span.
-    """
-
-    start: int
-    end: int
-    speaker: str
-    text: str | None = None
-    emotion: str | None = None
-    valence: float | None = None
-    arousal: float | None = None
-    source: Source = Source("")
-
-
-@dataclass(frozen=True, slots=True)
-class TierReading:
-    """How a tier, or the annotations of one person in a file without tiers, were read.
-
-    kinds: "speech", "text", "emotion", "valence", "arousal"; empty: excluded.
-    speaker: "" where there is no name. annotations: how many.
-    excluded: why it is not used, "" otherwise.
-    """
-
-    file: str
-    tier: str
-    kinds: tuple[str, ...]
-    speaker: str
-    annotations: int
-    excluded: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """The annotation of one recording, sorted by (start, end, speaker).
-
-    unmapped: annotated emotion -> number of segments that are not scored because of it.
-    repaired: what was repaired while reading ("annotations past the end, cut") -> how often.
-    files: names of the files it was read from.
-    readings: how each of their tiers was read. notices: sentences for the user.
-    """
-
-    segments: tuple[Segment, ...]
-    unmapped: Mapping[str, int] = field(default_factory=dict)
-    repaired: Mapping[str, int] = field(default_factory=dict)
-    files: tuple[str, ...] = ()
-    readings: tuple[TierReading, ...] = ()
-    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,7 +92,7 @@ class Recording:
     origin: int
     duration: int
     labels: tuple[str, ...]
-    truth: Truth | None = None
+    truth: Annotations | None = None
     predictions: tuple[Prediction, ...] = ()
     matches: tuple[AnswerMatch, ...] = ()
     warnings: Mapping[str, int] = field(default_factory=dict)
@@ -168,23 +100,6 @@ class Recording:
     error: str = ""
     annotators: Mapping[str, tuple[Segment, ...]] = field(default_factory=dict)
     robot: tuple[tuple[int, int], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A number with its 95 % bootstrap interval.
-
-    low, high: None where there is too little to resample. n: sample size (utterances, words or
-        seconds: see docs/reference/scores.md). interval: the resampled units ("conversations", or
-        "blocks of 30 s" of few conversations), "" without an interval.
-    value: None where it is undefined (no such annotation).
-    """
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    n: float = 0.0
-    interval: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from erc_ros.annotations.records import TierReading
 from erc_ros.evaluation.names import clean
-from erc_ros.evaluation.records import Figure, Recording, Scores, SystemScores, TierReading
+from erc_ros.evaluation.records import Recording, Scores, SystemScores
 from erc_ros.evaluation.run import LEFT_OUT
+from erc_ros.metrics.figure import Figure
 from erc_ros.replay.offline import NO_AUDIO, NO_TEXT
 from erc_ros.values.files import write_whole
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.adapters import BOOL
+from erc_ros.annotations.marks import TEXT_ALONE
 from erc_ros.evaluation.records import Prediction
-from erc_ros.evaluation.truth.marks import TEXT_ALONE
 from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.label_map import read_label_map
 from erc_ros.input_reader import tells_consent

@@ -17,16 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erc_ros.evaluation.metric import Metric, value_of
-from erc_ros.evaluation.records import (
-    Comparison,
-    Figure,
-    ReliabilityBin,
-    Scores,
-    SystemScores,
-)
+from erc_ros.evaluation.records import Comparison, ReliabilityBin, Scores, SystemScores
 from erc_ros.evaluation.tally import BLOCK, ScoredConversation, Sums
 from erc_ros.metrics.classification import SCORES, cohen_kappa, draws
 from erc_ros.metrics.concordance import concordance
+from erc_ros.metrics.figure import Figure
 from erc_ros.metrics.selective import area_under_risk_coverage, risk_coverage
 from erc_ros.metrics.significance import holm
 from erc_ros.plugins import PluginError

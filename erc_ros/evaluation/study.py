@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from erc_ros.evaluation.agreement import labels_of_segments
+from erc_ros.annotations.agreement import labels_of_segments
+from erc_ros.annotations.marks import AnnotationError, read_text
 from erc_ros.evaluation.matching import outcome
 from erc_ros.evaluation.names import confidence_of, key, speaker_names
 from erc_ros.evaluation.records import Recording
 from erc_ros.evaluation.tally import ScoredConversation
-from erc_ros.evaluation.truth.marks import TruthError, read_text
 from erc_ros.metrics.classification import draws
 from erc_ros.metrics.significance import holm
 from erc_ros.values.files import write_whole
@@ -69,14 +69,14 @@ def read_study(path: Path, recordings: Sequence[str]) -> tuple[Study, list[str]]
         the study, and the names of recordings that are not in the file.
 
     Raises:
-        TruthError: a column, a name or a recording is missing, or a line contradicts another.
+        AnnotationError: a column, a name or a recording is missing, or a line contradicts another.
     """
     text = read_text(path)
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restval="")
     columns = {name.strip().casefold(): name for name in reader.fieldnames or ()}
     if missing := [name for name in REQUIRED if name not in columns]:
-        raise TruthError(
+        raise AnnotationError(
             f"{path.name}, line 1: no column {missing[0]!r}; the columns are "
             f"{', '.join(columns) or 'missing'}, of which {', '.join(REQUIRED)} are required"
         )
@@ -89,12 +89,12 @@ def read_study(path: Path, recordings: Sequence[str]) -> tuple[Study, list[str]]
         if recording not in recordings:
             near = difflib.get_close_matches(recording, recordings, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise TruthError(f"{place}: recording {recording!r} is not evaluated{hint}")
+            raise AnnotationError(f"{place}: recording {recording!r} is not evaluated{hint}")
         if not fields["participant"]:
-            raise TruthError(f"{place}: no participant; remove lines of other people")
+            raise AnnotationError(f"{place}: no participant; remove lines of other people")
         where = recording, fields.get("speaker", "")
         if where in rows:
-            raise TruthError(f"{place}: {' '.join(where).strip()} has more than one line")
+            raise AnnotationError(f"{place}: {' '.join(where).strip()} has more than one line")
         rows[where] = {name: fields.get(name, "") for name in FIELDS}
     named = {recording for recording, _ in rows}
     return Study(rows), [name for name in recordings if name not in named]

@@ -14,8 +14,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from erc_ros.annotations.records import Segment
 from erc_ros.evaluation.matching import outcome
-from erc_ros.evaluation.records import AnswerMatch, Prediction, Recording, Segment
+from erc_ros.evaluation.records import AnswerMatch, Prediction, Recording
 from erc_ros.metrics.classification import confusion, reliability
 from erc_ros.metrics.concordance import moments
 from erc_ros.metrics.timelines import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from erc_ros.evaluation import truth
+from erc_ros.annotations import read
 from erc_ros.media.recognizers import SpeechRecognizer, load_recognizer
 from erc_ros.media.transcripts import Cue, TranscriptError, check_fit, read_cues
 from erc_ros.replay.recording import duration, is_media, recording_name
@@ -94,7 +94,7 @@ def read_transcript(path: Path) -> list[Cue]:
     """
     if path.suffix.casefold() not in _ANNOTATIONS:
         return read_cues(path)
-    marks = [mark for mark in truth.read(path) if mark.kind == "text" and mark.value]
+    marks = [mark for mark in read(path) if mark.kind == "text" and mark.value]
     if not marks:
         raise TranscriptError(f"{path.name} has no words with times")
     cues = [Cue(mark.start, mark.end, mark.value, mark.speaker) for mark in marks]

@@ -14,8 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from erc_ros.cli import main
-from erc_ros.evaluation.agreement import (
+from erc_ros.annotations.agreement import (
     agreement,
     cohen_kappa,
     fleiss_kappa,
@@ -25,7 +24,8 @@ from erc_ros.evaluation.agreement import (
     soft_figures,
     time_units,
 )
-from erc_ros.evaluation.records import Segment
+from erc_ros.annotations.records import Segment
+from erc_ros.cli import main
 from erc_ros.values.nanoseconds import NS
 
 Evaluate = Callable[..., tuple[int, Any]]

@@ -13,8 +13,8 @@ pytest.importorskip("rosbags")
 
 from pympi import Eaf
 
+from erc_ros.annotations import read
 from erc_ros.cli import main
-from erc_ros.evaluation import truth as readers
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_emotions_can_be_left_to_be_filled_in(annotate: Annotate) -> None:
         mark[2] for name, marks in tiers.items() if name.startswith("emotion@") for mark in marks
     ]
     assert felt == ["", "", ""]
-    assert not [m for m in readers.read(out / "talk.eaf") if m.kind == "emotion" and m.value]
+    assert not [m for m in read(out / "talk.eaf") if m.kind == "emotion" and m.value]
 
 
 def test_words_can_be_left_out(annotate: Annotate) -> None:

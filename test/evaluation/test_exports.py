@@ -18,12 +18,13 @@ pytest.importorskip("praatio")
 pytest.importorskip("rosbags")
 pytest.importorskip("defusedxml")
 
-from erc_ros.evaluation import truth as readers
+from erc_ros.annotations import read
+from erc_ros.annotations.joining import join
+from erc_ros.annotations.records import Annotations, Segment
 from erc_ros.evaluation.exports import FORMATS, elan, texts, write_bag, write_exports
 from erc_ros.evaluation.exports.bag import EMOTIONS, LAYOUT, SOUND
 from erc_ros.evaluation.exports.lines import Line, lines_of_predictions, lines_of_truth
-from erc_ros.evaluation.records import Recording, Segment, Truth
-from erc_ros.evaluation.truth.joining import join
+from erc_ros.evaluation.records import Recording
 from erc_ros.parameters import RobotConfig
 from erc_ros.replay.bag import Bag
 from erc_ros.replay.consent import WithheldTimes
@@ -47,17 +48,17 @@ SEGMENTS = (
 
 
 def talk(segments: tuple[Segment, ...] = SEGMENTS) -> Recording:
-    return Recording("kitchen", "edge-small", made_up.START, 8 * NS, LABELS, Truth(segments))
+    return Recording("kitchen", "edge-small", made_up.START, 8 * NS, LABELS, Annotations(segments))
 
 
-def truth_in(*files: Path) -> Truth:
-    marks = [mark for file in files for mark in readers.read(file)]
+def truth_in(*files: Path) -> Annotations:
+    marks = [mark for file in files for mark in read(file)]
     return join(marks, origin=made_up.START, duration=8 * NS, labels=LABELS)
 
 
-def bare(truth: Truth) -> list[Segment]:
+def bare(truth: Annotations) -> list[Segment]:
     """Without where it was read from."""
-    from erc_ros.evaluation.records import Source
+    from erc_ros.annotations.records import Source
 
     return [replace(each, source=Source("")) for each in truth.segments]
 
@@ -107,7 +108,7 @@ def test_elan_finds_the_times_in_their_order(tmp_path: Path) -> None:
 def test_elan_puts_what_one_person_says_at_once_on_a_second_tier(tmp_path: Path) -> None:
     lines = [Line(0, 2 * NS, "anna", "one", "joy"), Line(NS, 3 * NS, "anna", "two", "fear")]
     elan.write(lines, tmp_path / "a.eaf", LABELS)
-    marks = [mark for mark in readers.read(tmp_path / "a.eaf") if mark.kind == "text"]
+    marks = [mark for mark in read(tmp_path / "a.eaf") if mark.kind == "text"]
     assert [(mark.speaker, mark.value, mark.start) for mark in marks] == [
         ("anna", "one", 0),
         ("anna", "two", NS),
@@ -137,7 +138,7 @@ def test_rttm_tells_speakers_emotions_and_both(tmp_path: Path) -> None:
     assert {s.speaker for s in both} == {"anna", "ben_lee", "chloé"}
     speakers = bare(truth_in(tmp_path / "a.truth.rttm"))
     assert [(s.start, s.end) for s in speakers] == [(s.start, s.end) for s in SEGMENTS]
-    emotions = readers.read(tmp_path / "a.truth.emotion.rttm")
+    emotions = read(tmp_path / "a.truth.emotion.rttm")
     assert [mark.value for mark in emotions] == [s.emotion for s in felt]
 
 
@@ -221,8 +222,8 @@ def test_what_is_no_text_breaks_no_file(tmp_path: Path) -> None:
 def test_nothing_was_said(tmp_path: Path) -> None:
     files = write_exports(talk(()), tmp_path, "a")
     assert all(file.exists() for file in files)
-    assert readers.read(tmp_path / "a.truth.eaf") == []
-    assert readers.read(tmp_path / "a.truth.TextGrid") == []
+    assert read(tmp_path / "a.truth.eaf") == []
+    assert read(tmp_path / "a.truth.TextGrid") == []
     assert texts.write_webvtt([], tmp_path / "b.vtt").read_text().startswith("WEBVTT")
 
 

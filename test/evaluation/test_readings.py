@@ -17,12 +17,12 @@ pytest.importorskip("pympi")
 
 from pympi import Eaf
 
+from erc_ros.annotations import AnnotationError, read, vocabulary
+from erc_ros.annotations.joining import LabelMap, join
+from erc_ros.annotations.marks import meaning
+from erc_ros.annotations.vocabulary import EMOTION_WORDS, meant_label
 from erc_ros.cli import main
 from erc_ros.demo.conversation_bag import Phrase, write_conversation
-from erc_ros.evaluation.truth import TruthError, read, vocabulary
-from erc_ros.evaluation.truth.joining import LabelMap, join
-from erc_ros.evaluation.truth.marks import meaning
-from erc_ros.evaluation.truth.vocabulary import EMOTION_WORDS, meant_label
 from erc_ros.replay.bag import Bag, BagWriter
 from erc_ros.resources import package_version
 from erc_ros.values.nanoseconds import NS
@@ -239,7 +239,7 @@ def test_what_the_label_map_or_the_annotator_excludes_is_not_unmapped(tmp_path: 
     assert truth.unmapped == {}
     assert truth.repaired == {"emotions that the label map or the annotator excludes": 2}
     table.write_text("start,end,speaker,emotion\n1,2,Anna,cheeky\n")
-    with pytest.raises(TruthError, match="emotions"):
+    with pytest.raises(AnnotationError, match="emotions"):
         join(read(table), origin=0, duration=9 * NS, labels=LABELS)
 
 

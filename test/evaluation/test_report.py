@@ -21,15 +21,17 @@ pytest.importorskip("jinja2")
 pytest.importorskip("av")
 
 from erc_ros.adapters import BOOL
+from erc_ros.annotations.records import Annotations, Segment
 from erc_ros.evaluation import media
 from erc_ros.evaluation.kept import from_bytes, to_bytes
 from erc_ros.evaluation.media import FACE_SIDE, opus, thumbnail
 from erc_ros.evaluation.pictures import score_pictures, timeline, write_figures
-from erc_ros.evaluation.records import Figure, Recording, Scores, Segment, Truth
+from erc_ros.evaluation.records import Recording, Scores
 from erc_ros.evaluation.report import write_report
 from erc_ros.evaluation.run import TimeRange, _PartOfRecording
 from erc_ros.evaluation.scores import measures
 from erc_ros.evaluation.tally import conversations
+from erc_ros.metrics.figure import Figure
 from erc_ros.replay.bag import BagRecord
 from erc_ros.values.nanoseconds import NS, seconds
 
@@ -89,7 +91,7 @@ def test_what_comes_from_outside_never_becomes_markup(tmp_path: Path) -> None:
     answers = tuple(
         replace(a, speaker=NASTY, text=NASTY, utterance_id=NASTY) for a in recorded.predictions
     )
-    truth = Truth(tuple(segments), {NASTY: 1}, {NASTY: 1})
+    truth = Annotations(tuple(segments), {NASTY: 1}, {NASTY: 1})
     recorded = replace(recorded, truth=truth, predictions=answers, warnings={NASTY: 1})
     page = written(tmp_path, recorded)
     assert "<script>document.title" not in page and "broken in'</script" not in page
@@ -247,7 +249,7 @@ def test_nothing_was_heard_and_nobody_annotated(tmp_path: Path) -> None:
 
 def test_a_segment_without_an_emotion_is_no_error_of_the_answer(tmp_path: Path) -> None:
     recorded = made_up.recording(3)
-    truth = Truth((Segment(0, NS, "anna"),))
+    truth = Annotations((Segment(0, NS, "anna"),))
     page = written(tmp_path, recorded)
     assert "no emotion annotated" not in page
     matches = (replace(recorded.matches[0], truth=0, prediction=0),)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from evaluated_talks import prediction, recording, segment
 
+from erc_ros.annotations import AnnotationError
 from erc_ros.cli import main
 from erc_ros.evaluation import many
 from erc_ros.evaluation.jobs import answered
@@ -25,7 +26,6 @@ from erc_ros.evaluation.study import (
     read_study,
     utterance_rows,
 )
-from erc_ros.evaluation.truth import TruthError
 
 Evaluate = Callable[..., tuple[int, Any]]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "study"
@@ -110,7 +110,7 @@ def test_few_participants_are_not_tested() -> None:
 def test_a_study_file_that_cannot_be_meant_is_refused(text: str, tmp_path: Path) -> None:
     file = tmp_path / "study.csv"
     file.write_text(text)
-    with pytest.raises(TruthError) as refused:
+    with pytest.raises(AnnotationError) as refused:
         read_study(file, ["talk"])
     assert "study.csv" in str(refused.value)
 

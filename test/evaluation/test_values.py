@@ -19,6 +19,7 @@ import pytest
 pytest.importorskip("jinja2")
 pytest.importorskip("av")
 
+from erc_ros.annotations.records import Annotations, Segment, TierReading
 from erc_ros.evaluation.kept import KeptError, from_bytes, to_bytes
 from erc_ros.evaluation.media import Media
 from erc_ros.evaluation.names import (
@@ -30,18 +31,10 @@ from erc_ros.evaluation.names import (
     speaker_names,
 )
 from erc_ros.evaluation.page import View, css_of, emotions_of, figures, groups, labels_of
-from erc_ros.evaluation.records import (
-    AnswerMatch,
-    Figure,
-    Recording,
-    Scores,
-    Segment,
-    SystemScores,
-    TierReading,
-    Truth,
-)
+from erc_ros.evaluation.records import AnswerMatch, Recording, Scores, SystemScores
 from erc_ros.evaluation.results import headline, notices, reading_in_words, summary, write_scores
 from erc_ros.evaluation.run import LEFT_OUT
+from erc_ros.metrics.figure import Figure
 from erc_ros.replay.offline import NO_AUDIO, NO_TEXT
 from erc_ros.values.nanoseconds import NS
 
@@ -246,7 +239,7 @@ def test_two_who_say_the_same_at_once_are_one_row_only_with_the_same_ids() -> No
         recorded,
         predictions=(*recorded.predictions, twice),
         matches=(*recorded.matches, AnswerMatch(None, 2)),
-        truth=Truth(recorded.truth.segments),
+        truth=Annotations(recorded.truth.segments),
     )
     assert [row["status"] for row in page_of(several)["rows"]].count("invented") == 2
     both = page_of(recorded, replace(recorded, system="other"))

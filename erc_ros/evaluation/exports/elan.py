@@ -1,7 +1,7 @@
 """ELAN's .eaf: for each speaker the words, and dependent tiers with emotion, confidence and others.
 
 Moving the borders of the words moves their dependent annotations, and the emotion is chosen from a
-list. `evaluation.truth.elan` reads it back.
+list. `annotations.elan` reads it back.
 """
 
 from __future__ import annotations

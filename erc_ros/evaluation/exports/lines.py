@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from erc_ros.annotations.records import Annotations
 from erc_ros.evaluation.names import clean, confidence_of, key, shown_label, speaker_names
-from erc_ros.evaluation.records import Prediction, Recording, Truth
+from erc_ros.evaluation.records import Prediction, Recording
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Line:
     probabilities: tuple[tuple[str, float], ...] = ()
 
 
-def lines_of_truth(truth: Truth, with_text: bool = True) -> list[Line]:
+def lines_of_truth(truth: Annotations, with_text: bool = True) -> list[Line]:
     """Return the annotated segments."""
     return [
         Line(

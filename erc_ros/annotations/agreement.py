@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.evaluation.records import Figure, Segment, Truth
+from erc_ros.annotations.records import Annotations, Segment
 from erc_ros.metrics import classification
 from erc_ros.metrics.classification import confusion
+from erc_ros.metrics.figure import Figure
 from erc_ros.values.files import write_whole
 from erc_ros.values.nanoseconds import NS
 
@@ -266,7 +267,7 @@ def soft_figures(
     }
 
 
-def consensus(truths: Mapping[str, Truth], final: Truth | None = None) -> Truth:
+def consensus(truths: Mapping[str, Annotations], final: Annotations | None = None) -> Annotations:
     """Return the majority annotation of several annotators.
 
     Times, words and speakers are those of the first annotator who marked a segment. Its emotion is
@@ -310,7 +311,7 @@ def consensus(truths: Mapping[str, Truth], final: Truth | None = None) -> Truth:
     truths = truths if final is None else {**truths, ADJUDICATED: final}
     counts = (truth.unmapped for truth in truths.values())
     repairs = (truth.repaired for truth in truths.values())
-    return Truth(
+    return Annotations(
         tuple(segments),
         dict(sum(map(Counter, counts), Counter())),
         dict(sum(map(Counter, repairs), Counter())),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from erc_ros.evaluation.records import Source
-from erc_ros.evaluation.truth import label_studio
-from erc_ros.evaluation.truth.marks import Mark, TruthError, place, read_text, time_of
+from erc_ros.annotations import label_studio
+from erc_ros.annotations.marks import AnnotationError, Mark, place, read_text, time_of
+from erc_ros.annotations.records import Source
 
 _NOT_SCORED = "IGNORE_TIME_SEGMENT_IN_SCORING"
 
@@ -16,7 +16,7 @@ def read_stm(path: Path) -> list[Mark]:
     """`recording channel speaker start end [<labels>] words...`; `;;` begins a comment.
 
     Raises:
-        TruthError: too few fields, or invalid times.
+        AnnotationError: too few fields, or invalid times.
     """
     marks = []
     for number, line in enumerate(read_text(path).splitlines(), start=1):
@@ -25,7 +25,7 @@ def read_stm(path: Path) -> list[Mark]:
             continue
         source = Source(path.name, "", number)
         if len(fields) < 5:
-            raise TruthError(
+            raise AnnotationError(
                 f"{place(source)}: {len(fields)} fields; need recording channel speaker start end "
                 "words"
             )
@@ -46,21 +46,21 @@ def read_json(path: Path) -> list[Mark]:
     In SegLST, which meeteval reads, `emotion` is read as well.
 
     Raises:
-        TruthError: not JSON, or an entry without speaker or times.
+        AnnotationError: not JSON, or an entry without speaker or times.
     """
     try:
         entries = json.loads(read_text(path))
     except (json.JSONDecodeError, RecursionError) as error:
-        raise TruthError(f"{path.name}: not JSON ({error})") from error
+        raise AnnotationError(f"{path.name}: not JSON ({error})") from error
     if label_studio.is_export(entries):
         return label_studio.marks_of(entries, path.name)
     if not isinstance(entries, list):
-        raise TruthError(f"{path.name}: not SegLST, which is a list of segments")
+        raise AnnotationError(f"{path.name}: not SegLST, which is a list of segments")
     marks = []
     for number, entry in enumerate(entries, start=1):
         source = Source(path.name, "segments", number)
         if not isinstance(entry, dict) or not {"speaker", "start_time", "end_time"} <= set(entry):
-            raise TruthError(f"{place(source)}: needs speaker, start_time and end_time")
+            raise AnnotationError(f"{place(source)}: needs speaker, start_time and end_time")
         times = time_of(str(entry["start_time"]), source), time_of(str(entry["end_time"]), source)
         who, recording = str(entry["speaker"]), str(entry.get("session_id", ""))
         for key, kind in (("words", "text"), ("emotion", "emotion")):

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from erc_ros.evaluation.records import Source
-from erc_ros.evaluation.truth.marks import Mark, TruthError, meaning, place, read_text, time_of
+from erc_ros.annotations.marks import AnnotationError, Mark, meaning, place, read_text, time_of
+from erc_ros.annotations.records import Source
 
 _CLOCK = re.compile(r"(\d{1,3}):(\d{2}):(\d{2}(?:[.,]\d+)?)$")
 _SECONDS = re.compile(r"\d+[.,]\d+$")
@@ -20,7 +20,7 @@ def read(path: Path) -> list[Mark]:
     same form the end. A first line without times is the header.
 
     Raises:
-        TruthError: a line without a tier, without begin and end, or without a value.
+        AnnotationError: a line without a tier, without begin and end, or without a value.
     """
     marks: list[Mark] = []
     for number, line in enumerate(read_text(path).splitlines(), start=1):
@@ -35,13 +35,15 @@ def read(path: Path) -> list[Mark]:
         if len(times) < 2:
             if not marks and not times:
                 continue  # the header
-            raise TruthError(
+            raise AnnotationError(
                 f"{place(source)}: needs begin and end as hh:mm:ss.ms or ss.msec; choose one of "
                 "these forms in ELAN's export"
             )
         first = min(seconds + clocks)
         if not fields[0] or first == 0:
-            raise TruthError(f"{place(source)}: needs a tier, times and a value, divided by tabs")
+            raise AnnotationError(
+                f"{place(source)}: needs a tier, times and a value, divided by tabs"
+            )
         marks.append(_mark(fields, times, first, source))
     return marks
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import yaml
 
-from erc_ros.evaluation.records import Segment, TierReading, Truth
-from erc_ros.evaluation.truth.marks import UNIX_TIME, Mark, TruthError, place, read_text
-from erc_ros.evaluation.truth.suggestion import is_of_emotions
-from erc_ros.evaluation.truth.vocabulary import UNKNOWN_WORDS, meant_label
+from erc_ros.annotations.marks import UNIX_TIME, AnnotationError, Mark, place, read_text
+from erc_ros.annotations.records import Annotations, Segment, TierReading
+from erc_ros.annotations.suggestion import is_of_emotions
+from erc_ros.annotations.vocabulary import UNKNOWN_WORDS, meant_label
 from erc_ros.values.nanoseconds import NS
 
 _BASES = ("text", "speech", "emotion")
@@ -50,31 +50,33 @@ def read_label_map(path: Path, section: str = "labels") -> LabelMap:
         section: the section of lines without a section.
 
     Raises:
-        TruthError: not YAML, or not a mapping of names to names (`~` excludes a label or tier).
+        AnnotationError: not YAML, or no mapping of names to names (`~` excludes a label or tier).
     """
     try:
         content = yaml.safe_load(read_text(path)) or {}
     except yaml.YAMLError as error:
-        raise TruthError(f"{path.name} is not YAML: {error}") from error
+        raise AnnotationError(f"{path.name} is not YAML: {error}") from error
     if not isinstance(content, dict):
-        raise TruthError(f"{path.name}: must be lines such as `happy: joy`")
+        raise AnnotationError(f"{path.name}: must be lines such as `happy: joy`")
     if not {"labels", "tiers"}.isdisjoint(content) or any(
         isinstance(value, dict) for value in content.values()
     ):
         if unknown := set(content) - {"labels", "tiers"}:
-            raise TruthError(f"{path.name}: sections are labels and tiers, not {sorted(unknown)}")
+            raise AnnotationError(
+                f"{path.name}: sections are labels and tiers, not {sorted(unknown)}"
+            )
         labels, tiers = content.get("labels") or {}, content.get("tiers") or {}
     else:
         labels, tiers = (content, {}) if section == "labels" else ({}, content)
     for each in (labels, tiers):
         if not isinstance(each, dict):
-            raise TruthError(f"{path.name}: a section must be lines such as `happy: joy`")
+            raise AnnotationError(f"{path.name}: a section must be lines such as `happy: joy`")
         for key, value in each.items():
             if not isinstance(key, str) or not (value is None or isinstance(value, str)):
-                raise TruthError(f"{path.name}: {key}: {value} must map a name to a name")
+                raise AnnotationError(f"{path.name}: {key}: {value} must map a name to a name")
     for tier, value in tiers.items():
         if value and value.partition("@")[0] not in _KINDS:
-            raise TruthError(
+            raise AnnotationError(
                 f"{path.name}: tier {tier!r} is mapped to {value!r}; must be KIND@SPEAKER with "
                 f"KIND one of {', '.join(_KINDS)}, or ~"
             )
@@ -92,7 +94,7 @@ def join(
     labels: Sequence[str],
     mapping: LabelMap | None = None,
     offset: int = 0,
-) -> Truth:
+) -> Annotations:
     """Return the annotation of one recording.
 
     Args:
@@ -102,10 +104,10 @@ def join(
         labels: those that are evaluated.
 
     Raises:
-        TruthError: no annotation is within the recording; two contradict each other; files have no
-            speaker in common, or annotate the same at other times; a tier cannot be what its name
-            says; a mapping to an unknown label; no emotion is a label; a span ends before it
-            starts; a valence is not a number in -1..1.
+        AnnotationError: no annotation is within the recording; two contradict each other; files
+            have no speaker in common, or annotate the same at other times; a tier cannot be what
+            its name says; a mapping to an unknown label; no emotion is a label; a span ends before
+            it starts; a valence is not a number in -1..1.
     """
     mapping = mapping or LabelMap()
     repaired: Counter[str] = Counter()
@@ -114,7 +116,7 @@ def join(
     placed = _placed(known, origin, duration, offset, repaired)
     segments, unmapped = _segments(placed, mapping, labels, repaired)
     segments.sort(key=lambda each: (each.start, each.end, each.speaker))
-    return Truth(
+    return Annotations(
         tuple(segments),
         dict(sorted(unmapped.items())),
         dict(sorted(repaired.items())),
@@ -135,7 +137,7 @@ def read_tiers(
     The recording is not needed, so that mistakes are reported before a long run.
 
     Raises:
-        TruthError: see `join`.
+        AnnotationError: see `join`.
     """
     _check_mapping(mapping, labels)
     _check_tiers(marks, mapping, labels)
@@ -151,7 +153,7 @@ def check_times(marks: Sequence[Mark], span: tuple[int, int], offset: int) -> No
     """Check that some of the annotations are within a recording's first and last message (ns).
 
     Raises:
-        TruthError: no annotation is.
+        AnnotationError: no annotation is.
     """
     _placed(marks, span[0], span[1] - span[0], offset, Counter())
 
@@ -199,7 +201,7 @@ def _check_tiers(marks: Sequence[Mark], mapping: LabelMap, labels: Sequence[str]
             values[file, tier].append(mark.value)
     for (file, tier), texts in values.items():
         if is_of_emotions(texts, labels):
-            raise TruthError(
+            raise AnnotationError(
                 f"{file}: tier {tier!r} was read as the words of {tier!r}, but almost all of its "
                 f"{len(texts)} annotations are emotions ({_some(set(texts), 3)}): give --tiers "
                 f"FILE with `{tier}: emotion@SPEAKER` (`--suggest-tiers {file}` writes a draft)"
@@ -211,7 +213,7 @@ def _check_tiers(marks: Sequence[Mark], mapping: LabelMap, labels: Sequence[str]
         unclear = {tier for of, tier in guessed if of == file and tier.casefold() not in everybody}
         if unclear:
             some = sorted(unclear)[0]
-            raise TruthError(
+            raise AnnotationError(
                 f"{file}: it is not clear what {_quoted(unclear)} "
                 f"{'annotates' if len(unclear) == 1 else 'annotate'}: the file has other tiers of "
                 f"{_some(named[file] - {''})}. Give --tiers FILE with `{some}: text@SPEAKER` or, "
@@ -227,7 +229,7 @@ def _check_emotions(marks: Sequence[Mark], mapping: LabelMap, labels: Sequence[s
     """Check that at least one emotion can be scored."""
     words = Counter(mark.value for mark in marks if mark.kind == "emotion")
     if words and not any(_is_known(word, mapping, labels) for word in words):
-        raise TruthError(
+        raise AnnotationError(
             f"none of the annotated emotions ({_some(words)}) is a label of the model package "
             f"({', '.join(labels)}): map them in a file for --labels, "
             f"{_suggested_map(words, labels)}; `WORD: ~` excludes one"
@@ -272,7 +274,7 @@ def _check_clock(kind: str, speaker: str, first: Sequence[Mark], second: Sequenc
     same = sum(_covering(mark, spans) is not None for mark in fewer)
     if same < SAME_TIMES * len(fewer):
         content = {"text": "words", "speech": "turns", "emotion": "emotions"}.get(kind, kind)
-        raise TruthError(
+        raise AnnotationError(
             f"{first[0].source.file} and {second[0].source.file} both annotate the {content} of "
             f"{speaker or 'the recording'}, and {len(fewer) - same} of {len(fewer)} annotations "
             "are at other times: two annotators, or two clocks. Name the annotators (--truth "
@@ -306,7 +308,7 @@ def of_recording(marks: Sequence[Mark], name: str) -> list[Mark]:
         return list(marks)
     own = [mark for mark in marks if mark.recording in ("", name)]
     if not any(mark.recording for mark in own):
-        raise TruthError(
+        raise AnnotationError(
             f"{marks[0].source.file} annotates {_some(recordings)}, not {name}; rename it there"
         )
     return own
@@ -322,7 +324,7 @@ def _check_mapping(mapping: LabelMap, labels: Sequence[str]) -> None:
         if label and label not in labels:
             near = meant_label(label, labels) or meant_label(annotated, labels)
             hint = f"; did you mean {near}?" if near else ""
-            raise TruthError(
+            raise AnnotationError(
                 f"{annotated!r} is mapped to {label!r}, not one of {', '.join(labels)}{hint}"
             )
 
@@ -335,13 +337,13 @@ def _check_names(marks: Sequence[Mark], labels: Sequence[str]) -> None:
             speakers[mark.source.file].add(mark.speaker)
     for file, names in speakers.items():
         if len(names) > 1 and names <= set(labels):
-            raise TruthError(
+            raise AnnotationError(
                 f"{file} names emotions as speakers ({_some(names)}); call it NAME.emotion.rttm"
             )
     files = list(speakers)
     for file in files[1:]:
         if not speakers[file] & speakers[files[0]]:
-            raise TruthError(
+            raise AnnotationError(
                 f"{files[0]} and {file} have no speaker in common ({_some(speakers[files[0]])}; "
                 f"{_some(speakers[file])}): give the same names in both"
             )
@@ -355,7 +357,7 @@ def _meant(mark: Mark, mapping: LabelMap, repaired: Counter[str]) -> Mark | None
         repaired[f"tier {mark.source.tier!r} of {mark.source.file}: not evaluated"] += 1
         return None
     if mark.end < mark.start:
-        raise TruthError(
+        raise AnnotationError(
             f"{place(mark.source)}: ends at {mark.end / NS:.3f} s, before it starts at "
             f"{mark.start / NS:.3f} s"
         )
@@ -387,7 +389,7 @@ def _placed(
     if not placed:
         first = (min(mark.start for mark in marks) - clock + offset) / NS
         last = (max(mark.end for mark in marks) - clock + offset) / NS
-        raise TruthError(
+        raise AnnotationError(
             f"{_some({mark.source.file for mark in marks})}: annotates {first:.1f} to "
             f"{last:.1f} s, the recording lasts from 0 to {duration / NS:.1f} s: annotations "
             "of another recording, or give --offset"
@@ -417,7 +419,7 @@ def _once(marks: Iterable[Mark], repaired: Counter[str]) -> list[Mark]:
     """Return marks of one kind and speaker, without duplicates.
 
     Raises:
-        TruthError: two marks differ that overlap by at least half of the shorter one.
+        AnnotationError: two marks differ that overlap by at least half of the shorter one.
     """
     kept: list[Mark] = []
     for mark in sorted(marks, key=lambda mark: (mark.start, mark.end)):
@@ -432,7 +434,7 @@ def _once(marks: Iterable[Mark], repaired: Counter[str]) -> list[Mark]:
             elif _value(mark) == _value(other):
                 same = place_
             else:
-                raise TruthError(
+                raise AnnotationError(
                     f"{place(other.source)} and {place(mark.source)} contradict each other from "
                     f"{mark.start / NS:.3f} s on: {_shown(other)} and {_shown(mark)}"
                 )
@@ -554,7 +556,7 @@ def _number(mark: Mark | None) -> float | None:
     except ValueError:
         value = float("nan")
     if not -1 <= value <= 1:
-        raise TruthError(
+        raise AnnotationError(
             f"{place(mark.source)}: {mark.kind} {mark.value!r} is not a number in -1..1"
         )
     return value

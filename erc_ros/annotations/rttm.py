@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from erc_ros.evaluation.records import Source
-from erc_ros.evaluation.truth.marks import Mark, TruthError, place, read_text, time_of
+from erc_ros.annotations.marks import AnnotationError, Mark, place, read_text, time_of
+from erc_ros.annotations.records import Source
 
 
 def read(path: Path) -> list[Mark]:
     """Read every SPEAKER line; lines of other types and comments (`;`) are ignored.
 
     Raises:
-        TruthError: too few fields, invalid times, or not `speaker/emotion` where both are needed.
+        AnnotationError: too few fields, invalid times, or no `speaker/emotion` where needed.
     """
     name = path.name.casefold()
     marks: list[Mark] = []
@@ -27,7 +27,7 @@ def read(path: Path) -> list[Mark]:
             continue
         source = Source(path.name, "", number)
         if len(fields) < 8:
-            raise TruthError(
+            raise AnnotationError(
                 f"{place(source)}: {len(fields)} fields; need SPEAKER recording channel start "
                 "duration <NA> <NA> name"
             )
@@ -37,7 +37,7 @@ def read(path: Path) -> list[Mark]:
         if name.endswith(".speaker-emotion.rttm"):
             speaker, slash, emotion = fields[7].rpartition("/")
             if not slash:
-                raise TruthError(f"{place(source)}: {fields[7]!r} is not speaker/emotion")
+                raise AnnotationError(f"{place(source)}: {fields[7]!r} is not speaker/emotion")
         elif name.endswith(".emotion.rttm"):
             speaker, emotion = "", fields[7]
         if speaker:

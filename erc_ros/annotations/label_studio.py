@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from erc_ros.evaluation.records import Source
-from erc_ros.evaluation.truth.marks import Mark, TruthError, meaning, place, time_of
+from erc_ros.annotations.marks import AnnotationError, Mark, meaning, place, time_of
+from erc_ros.annotations.records import Source
 
 _VALUES = ("labels", "choices", "text")
 _MEDIA = ("audio", "video", "media")
@@ -28,17 +28,19 @@ def marks_of(tasks: list[Any], file: str) -> list[Mark]:
     annotators) each is read: export one annotator at a time. Canceled ones are excluded.
 
     Raises:
-        TruthError: a task or a result is not in the format of Label Studio.
+        AnnotationError: a task or a result is not in the format of Label Studio.
     """
     marks: list[Mark] = []
     for number, task in enumerate(tasks, start=1):
         source = Source(file, "task", number)
         if not isinstance(task, dict) or not isinstance(task.get("annotations"), list):
-            raise TruthError(f"{place(source)}: needs `annotations`, as in the export format JSON")
+            raise AnnotationError(
+                f"{place(source)}: needs `annotations`, as in the export format JSON"
+            )
         recording = _recording(task.get("data"))
         for annotation in task["annotations"]:
             if not isinstance(annotation, dict) or not isinstance(annotation.get("result"), list):
-                raise TruthError(f"{place(source)}: an annotation has no `result`")
+                raise AnnotationError(f"{place(source)}: an annotation has no `result`")
             if annotation.get("was_cancelled"):
                 continue
             for result in annotation["result"]:
@@ -49,7 +51,7 @@ def marks_of(tasks: list[Any], file: str) -> list[Mark]:
 def _of_result(result: Any, recording: str, source: Source) -> Iterator[Mark]:
     value = result.get("value") if isinstance(result, dict) else None
     if not isinstance(value, dict):
-        raise TruthError(f"{place(source)}: a result has no `value`")
+        raise AnnotationError(f"{place(source)}: a result has no `value`")
     if not {"start", "end"} <= set(value):
         return  # it concerns the whole task, such as a rating
     start, end = (time_of(str(value[name]), source) for name in ("start", "end"))

@@ -16,17 +16,17 @@ import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from erc_ros.evaluation.records import Source
-from erc_ros.evaluation.truth.marks import (
+from erc_ros.annotations.marks import (
     TEXT_ALONE,
     UNIX_TIME,
+    AnnotationError,
     Mark,
-    TruthError,
     meaning,
     place,
     read_text,
     time_of,
 )
+from erc_ros.annotations.records import Source
 from erc_ros.media.files import ORIGIN
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import speaker_name
@@ -45,7 +45,7 @@ def read(path: Path) -> list[Mark]:
     """Read every row; fields are separated by comma, semicolon or tab.
 
     Raises:
-        TruthError: no columns `start` and `end`, no known column, or an invalid time.
+        AnnotationError: no columns `start` and `end`, no known column, or an invalid time.
     """
     text = read_text(path)
     header = text.partition("\n")[0]
@@ -57,7 +57,7 @@ def read(path: Path) -> list[Mark]:
         columns |= {"emotion": columns["label"]}
     known = {"speaker", "axisName", *KINDS} & set(columns)
     if not {"start", "end"} <= set(columns) or not known:
-        raise TruthError(
+        raise AnnotationError(
             f"{path.name}, line 1: the columns are {', '.join(columns) or 'missing'}; need start, "
             f"end and some of speaker, {', '.join(KINDS)}"
         )
@@ -78,7 +78,7 @@ def read(path: Path) -> list[Mark]:
             else:
                 marks.extend(_of_row(fields, times, source))
     except csv.Error as error:
-        raise TruthError(f"{path.name}, line {reader.line_num}: {error}") from error
+        raise AnnotationError(f"{path.name}, line {reader.line_num}: {error}") from error
     return marks
 
 
@@ -87,7 +87,7 @@ def _of_estimate(fields: Mapping[str, str], source: Source) -> dict[str, str]:
     numbers = {}
     for name in ("start", "end"):
         if not fields[name].isdecimal():
-            raise TruthError(f"{place(source)}: {name} is {fields[name]!r}; must be ns")
+            raise AnnotationError(f"{place(source)}: {name} is {fields[name]!r}; must be ns")
         time = int(fields[name])
         # a media file has no date: its clock begins at ORIGIN
         numbers[name] = time if time >= UNIX_TIME else time - ORIGIN

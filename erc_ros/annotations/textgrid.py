@@ -5,15 +5,15 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from erc_ros.evaluation.records import Source
-from erc_ros.evaluation.truth.marks import Mark, TruthError, meaning, read_bytes, time_of
+from erc_ros.annotations.marks import AnnotationError, Mark, meaning, read_bytes, time_of
+from erc_ros.annotations.records import Source
 
 
 def read(path: Path) -> list[Mark]:
     """Read every interval that is not empty (Praat fills the pauses with empty ones).
 
     Raises:
-        TruthError: not a TextGrid.
+        AnnotationError: not a TextGrid.
     """
     from praatio import textgrid
     from praatio.data_classes.interval_tier import IntervalTier
@@ -26,7 +26,7 @@ def read(path: Path) -> list[Mark]:
                 str(checked), includeEmptyIntervals=False, duplicateNamesMode="rename"
             )
         except Exception as error:
-            raise TruthError(
+            raise AnnotationError(
                 f"{path.name}: not readable as a TextGrid ({type(error).__name__}: {error})"
             ) from error
     marks = []

@@ -1,4 +1,4 @@
-"""Readers of annotation files, one for each format, selected by the file's suffix."""
+"""Annotations: readers of files, one for each format, selected by the file's suffix."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from erc_ros.evaluation.truth import elan, elan_text, rttm, table, textgrid, words
-from erc_ros.evaluation.truth.marks import MAX_MARKS, Mark, TruthError
+from erc_ros.annotations import elan, elan_text, rttm, table, textgrid, words
+from erc_ros.annotations.marks import MAX_MARKS, AnnotationError, Mark
 
-__all__ = ["READERS", "TruthError", "read"]
+__all__ = ["READERS", "AnnotationError", "read"]
 
 READERS: Mapping[str, Callable[[Path], list[Mark]]] = MappingProxyType(
     {
@@ -29,12 +29,16 @@ def read(path: Path) -> list[Mark]:
     """Read every annotation of a file.
 
     Raises:
-        TruthError: an unknown suffix, or an error of the format's reader.
+        AnnotationError: an unknown suffix, or an error of the format's reader.
     """
     reader = READERS.get(path.suffix.casefold())
     if reader is None:
-        raise TruthError(f"{path}: unknown file type; supported are {', '.join(sorted(READERS))}")
+        raise AnnotationError(
+            f"{path}: unknown file type; supported are {', '.join(sorted(READERS))}"
+        )
     marks = reader(path)
     if len(marks) > MAX_MARKS:
-        raise TruthError(f"{path.name}: {len(marks)} annotations, at most {MAX_MARKS} are read")
+        raise AnnotationError(
+            f"{path.name}: {len(marks)} annotations, at most {MAX_MARKS} are read"
+        )
     return marks

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from erc_ros.evaluation.truth import read
-from erc_ros.evaluation.truth.marks import Mark
-from erc_ros.evaluation.truth.vocabulary import is_emotion, meant_label
+from erc_ros.annotations import read
+from erc_ros.annotations.marks import Mark
+from erc_ros.annotations.vocabulary import is_emotion, meant_label
 
 EMOTIONS_AS_WORDS = 0.8  # minimum share of emotion words in a tier of emotions
 MAX_EXAMPLES = 5  # emotions listed in a comment
@@ -28,7 +28,7 @@ def suggest(files: Sequence[Path], labels: Sequence[str]) -> str:
         files: of annotations. labels: of the model package.
 
     Raises:
-        TruthError: a file cannot be read.
+        AnnotationError: a file cannot be read.
     """
     tiers: dict[str, list[Mark]] = {}
     for mark in (mark for file in files for mark in read(file)):

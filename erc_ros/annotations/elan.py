@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from erc_ros.evaluation.records import Source
-from erc_ros.evaluation.truth.marks import MAX_SECONDS, Mark, TruthError, meaning, place, read_bytes
+from erc_ros.annotations.marks import MAX_SECONDS, AnnotationError, Mark, meaning, place, read_bytes
+from erc_ros.annotations.records import Source
 
 _MILLISECOND = 1_000_000  # ns
 
@@ -22,7 +22,7 @@ def read(path: Path) -> list[Mark]:
     """Read every annotation of an .eaf.
 
     Raises:
-        TruthError: broken XML, a document type or an entity in it, or not an ELAN document.
+        AnnotationError: broken XML, a document type or an entity in it, or not an ELAN document.
     """
     document = _parsed(path)
     return [mark for tier in document.get_tier_names() for mark in _tier(path, document, tier)]
@@ -37,13 +37,13 @@ def _parsed(path: Path) -> Any:
     try:
         root = fromstring(content, forbid_dtd=True)
     except DefusedXmlException as error:
-        raise TruthError(
+        raise AnnotationError(
             f"{path.name}: refused, as it declares a document type or an entity; ELAN never does"
         ) from error
     except (ParseError, ValueError, LookupError) as error:
-        raise TruthError(f"{path.name}: broken XML ({error}); does ELAN open it?") from error
+        raise AnnotationError(f"{path.name}: broken XML ({error}); does ELAN open it?") from error
     if root.tag != "ANNOTATION_DOCUMENT":
-        raise TruthError(f"{path.name}: not an ELAN document, its root is <{root.tag}>")
+        raise AnnotationError(f"{path.name}: not an ELAN document, its root is <{root.tag}>")
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of versions that pympi does not know
         checked = Path(folder) / "checked.eaf"  # the checked bytes, even if `path` changes
@@ -51,7 +51,7 @@ def _parsed(path: Path) -> Any:
         try:
             return Eaf(str(checked))
         except Exception as error:
-            raise TruthError(
+            raise AnnotationError(
                 f"{path.name}: not readable as an ELAN document ({type(error).__name__}: {error})"
             ) from error
 
@@ -70,11 +70,11 @@ def _tier(path: Path, document: Any, tier: str) -> Iterator[Mark]:
         source = Source(path.name, tier, number)
         times = document.timeslots.get(first), document.timeslots.get(last)
         if times[0] is None or times[1] is None:
-            raise TruthError(
+            raise AnnotationError(
                 f"{place(source)} ({name}): has no time of its own; give it one in ELAN"
             )
         if max(map(abs, times)) > MAX_SECONDS * 1000:
-            raise TruthError(f"{place(source)} ({name}): {max(times)} ms is out of range")
+            raise AnnotationError(f"{place(source)} ({name}): {max(times)} ms is out of range")
         start, end = times[0] * _MILLISECOND, times[1] * _MILLISECOND
         yield Mark(kind, start, end, speaker, value.strip(), source, is_guess=is_guess)
 
@@ -98,4 +98,6 @@ def _slots(path: Path, document: Any, tier: str, name: str) -> tuple[str, str]:
             first, last, *_ = aligned[name]
             return first, last
         name = references[name][0]
-    raise TruthError(f"{path.name}, tier {tier!r}: annotation {name} refers to none with a time")
+    raise AnnotationError(
+        f"{path.name}, tier {tier!r}: annotation {name} refers to none with a time"
+    )

@@ -16,15 +16,15 @@ from praatio.data_classes.interval_tier import IntervalTier
 from praatio.data_classes.point_tier import PointTier
 from pympi import Eaf
 
-from erc_ros.evaluation.records import Segment, Truth
-from erc_ros.evaluation.truth import TruthError, marks, read
-from erc_ros.evaluation.truth.joining import LabelMap, join, of_recording, read_label_map
+from erc_ros.annotations import AnnotationError, marks, read
+from erc_ros.annotations.joining import LabelMap, join, of_recording, read_label_map
+from erc_ros.annotations.records import Annotations, Segment
 from erc_ros.values.nanoseconds import NS
 
 LABELS = ("anger", "joy", "neutral", "sadness")
 
 
-def joined(*paths: Path, duration: float = 60.0, **options: object) -> Truth:
+def joined(*paths: Path, duration: float = 60.0, **options: object) -> Annotations:
     marks = [mark for path in paths for mark in read(path)]
     return join(marks, origin=0, duration=round(duration * NS), labels=LABELS, **options)  # type: ignore[arg-type]
 
@@ -80,7 +80,7 @@ def test_what_is_not_mapped_is_counted(tmp_path: Path) -> None:
 def test_broken_xml_names_the_file_and_the_place(tmp_path: Path) -> None:
     path = tmp_path / "broken.eaf"
     path.write_text('<ANNOTATION_DOCUMENT VERSION="3.0">\n<TIER>')
-    with pytest.raises(TruthError, match=r"broken\.eaf.*XML.*2"):
+    with pytest.raises(AnnotationError, match=r"broken\.eaf.*XML.*2"):
         read(path)
 
 
@@ -97,21 +97,21 @@ def test_entities_and_document_types_are_refused(tmp_path: Path, declared: str) 
     content = write_eaf(tmp_path / "a.eaf").read_text()
     begin = content.index("<ANNOTATION_DOCUMENT")
     path.write_text(content[:begin] + declared + content[begin:].replace("guess what", "&x;"))
-    with pytest.raises(TruthError, match=r"evil\.eaf"):
+    with pytest.raises(AnnotationError, match=r"evil\.eaf"):
         read(path)
 
 
 def test_another_xml_document_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.eaf"
     path.write_text("<html/>")
-    with pytest.raises(TruthError, match="<html>"):
+    with pytest.raises(AnnotationError, match="<html>"):
         read(path)
 
 
 def test_an_elan_annotation_without_time_is_named(tmp_path: Path) -> None:
     path = write_eaf(tmp_path / "a.eaf")
     path.write_text(path.read_text().replace(' TIME_VALUE="2500"', ""))
-    with pytest.raises(TruthError, match=r"a\.eaf.*'text@Anna'.*\(a\d\)"):
+    with pytest.raises(AnnotationError, match=r"a\.eaf.*'text@Anna'.*\(a\d\)"):
         read(path)
 
 
@@ -131,7 +131,7 @@ def test_textgrid_intervals_are_read_and_points_counted(tmp_path: Path) -> None:
 def test_a_broken_textgrid_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.TextGrid"
     path.write_text("not a grid")
-    with pytest.raises(TruthError, match=r"a\.TextGrid.*TextGrid"):
+    with pytest.raises(AnnotationError, match=r"a\.TextGrid.*TextGrid"):
         read(path)
 
 
@@ -162,7 +162,7 @@ def test_rttm_tells_speakers_emotions_or_both(tmp_path: Path) -> None:
 def test_emotions_called_speakers_are_noticed(tmp_path: Path) -> None:
     path = tmp_path / "a.rttm"
     path.write_text(rttm((1, 2, "joy"), (4, 1, "anger")))
-    with pytest.raises(TruthError, match=r"NAME\.emotion\.rttm"):
+    with pytest.raises(AnnotationError, match=r"NAME\.emotion\.rttm"):
         joined(path)
 
 
@@ -170,7 +170,7 @@ def test_emotions_called_speakers_are_noticed(tmp_path: Path) -> None:
 def test_a_bad_line_of_rttm_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "a.rttm"
     path.write_text(rttm((1, 2, "Anna")) + line + "\n")
-    with pytest.raises(TruthError, match=r"a\.rttm.*2"):
+    with pytest.raises(AnnotationError, match=r"a\.rttm.*2"):
         read(path)
 
 
@@ -191,13 +191,13 @@ def test_csv_rows_and_their_errors(tmp_path: Path) -> None:
     )
     assert (second.text, second.emotion, second.valence) == (None, None, None)
     path.write_text("start,end,speaker\n1,2,Anna\n3,nan,Ben\n")
-    with pytest.raises(TruthError, match=r"a\.csv.*3.*'nan'"):
+    with pytest.raises(AnnotationError, match=r"a\.csv.*3.*'nan'"):
         read(path)
     path.write_text("begin,finish\n1,2\n")
-    with pytest.raises(TruthError, match=r"a\.csv.*1.*begin.*finish"):
+    with pytest.raises(AnnotationError, match=r"a\.csv.*1.*begin.*finish"):
         read(path)
     path.write_text("start,end,valence,speaker\n1,2,3.5,Anna\n")
-    with pytest.raises(TruthError, match=r"a\.csv.*2.*'3.5'"):
+    with pytest.raises(AnnotationError, match=r"a\.csv.*2.*'3.5'"):
         joined(path)
 
 
@@ -229,10 +229,10 @@ def test_stm_and_seglst_have_words(tmp_path: Path) -> None:
     (both,) = joined(stm, seglst).segments
     assert (both.text, both.emotion) == ("hello there", "joy")
     seglst.write_text(json.dumps([{"speaker": "Anna"}]))
-    with pytest.raises(TruthError, match=r"a\.json.*'segments'.*1"):
+    with pytest.raises(AnnotationError, match=r"a\.json.*'segments'.*1"):
         read(seglst)
     seglst.write_text("[")
-    with pytest.raises(TruthError, match=r"a\.json.*JSON"):
+    with pytest.raises(AnnotationError, match=r"a\.json.*JSON"):
         read(seglst)
 
 
@@ -240,13 +240,13 @@ def test_two_files_that_contradict_each_other_are_both_named(tmp_path: Path) -> 
     first, second = tmp_path / "a.csv", tmp_path / "b.csv"
     first.write_text("start,end,speaker,emotion\n1,2,Anna,joy\n")
     second.write_text("start,end,speaker,emotion\n1,2,Anna,sadness\n")
-    with pytest.raises(TruthError, match=r"a\.csv.*2.*b\.csv.*2"):
+    with pytest.raises(AnnotationError, match=r"a\.csv.*2.*b\.csv.*2"):
         joined(first, second)
     second.write_text("start,end,speaker,emotion\n1,2,Anna,Joy\n")
     truth = joined(first, second)
     assert len(truth.segments) == 1 and "annotations that say the same again" in truth.repaired
     second.write_text("start,end,speaker,emotion\n1,2,Eve,joy\n")
-    with pytest.raises(TruthError, match="no speaker in common"):
+    with pytest.raises(AnnotationError, match="no speaker in common"):
         joined(first, second)
 
 
@@ -257,7 +257,7 @@ def test_overlapping_annotations_of_one_speaker(tmp_path: Path) -> None:
     assert [each.text for each in truth.segments] == ["one", "three", "two"]
     assert truth.repaired["annotations of one speaker that overlap a little"] >= 1
     path.write_text("start,end,speaker,text\n1,2,Anna,one\n1.2,2,Anna,two\n")
-    with pytest.raises(TruthError, match=r"line 2 and .* line 3 contradict"):
+    with pytest.raises(AnnotationError, match=r"line 2 and .* line 3 contradict"):
         joined(path)
 
 
@@ -268,7 +268,7 @@ def test_times_outside_the_recording(tmp_path: Path) -> None:
     assert [seconds(each) for each in truth.segments] == [(1, 2, "Anna"), (9, 10, "Anna")]
     assert truth.repaired["annotations past an end of the recording, cut"] == 2  # turn and text
     assert truth.repaired["annotations outside the recording, excluded"] == 2
-    with pytest.raises(TruthError, match=r"a\.csv.*101\.0.*131\.0.*--offset"):
+    with pytest.raises(AnnotationError, match=r"a\.csv.*101\.0.*131\.0.*--offset"):
         joined(path, duration=10.0, offset=100 * NS)
 
 
@@ -288,7 +288,7 @@ def test_empty_backward_and_timeless_annotations(tmp_path: Path) -> None:
     path.write_text("start,end,speaker\n1,1,Anna\n2,3,Anna\n")
     assert joined(path).repaired == {"annotations without duration, excluded": 1}
     path.write_text("start,end,speaker\n2,1,Anna\n")
-    with pytest.raises(TruthError, match=r"a\.csv.*2.*1\.000"):
+    with pytest.raises(AnnotationError, match=r"a\.csv.*2.*1\.000"):
         joined(path)
     document = Eaf()
     document.add_tier("text@Anna")
@@ -302,18 +302,18 @@ def test_empty_backward_and_timeless_annotations(tmp_path: Path) -> None:
 def test_an_unknown_suffix_and_sizes_out_of_bounds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(TruthError, match=r"unknown kind of file.*\.eaf"):
+    with pytest.raises(AnnotationError, match=r"unknown file type.*\.eaf"):
         read(tmp_path / "a.docx")
-    with pytest.raises(TruthError, match="read"):
+    with pytest.raises(AnnotationError, match="read"):
         read(tmp_path / "absent.csv")
     path = tmp_path / "a.csv"
     path.write_text("start,end,speaker\n" + "1,2,A\n" * 10)
     monkeypatch.setattr(marks, "MAX_BYTES", 32)
-    with pytest.raises(TruthError, match="smaller"):
+    with pytest.raises(AnnotationError, match="smaller"):
         read(path)
     assert marks.MAX_MARKS >= 100_000
     path.write_bytes(b"start,end\xff")
-    with pytest.raises(TruthError, match=r"line 1: not UTF-8"):
+    with pytest.raises(AnnotationError, match=r"line 1: not UTF-8"):
         read(path)
 
 
@@ -322,7 +322,7 @@ def test_files_of_many_recordings(tmp_path: Path) -> None:
     path.write_text(rttm((1, 2, "Anna")) + rttm((5, 1, "Ben")).replace("talk", "other"))
     marks = read(path)
     assert [mark.speaker for mark in of_recording(marks, "other")] == ["Ben"]
-    with pytest.raises(TruthError, match=r"other.*talk.*third"):
+    with pytest.raises(AnnotationError, match=r"other.*talk.*third"):
         of_recording(marks, "third")
     assert len(of_recording(marks[:1], "third")) == 1  # one recording needs no name
 
@@ -341,11 +341,11 @@ def test_label_maps(tmp_path: Path) -> None:
         ("tiers: {a: mood@Anna}", "must be KIND@SPEAKER"),
     ):
         path.write_text(content)
-        with pytest.raises(TruthError, match=reason):
+        with pytest.raises(AnnotationError, match=reason):
             read_label_map(path)
     table = tmp_path / "a.csv"
     table.write_text("start,end,speaker,emotion\n1,2,Anna,happy\n")
-    with pytest.raises(TruthError, match="joy"):
+    with pytest.raises(AnnotationError, match="joy"):
         joined(table, mapping=LabelMap({"happy": "joyy"}))
 
 
@@ -382,7 +382,7 @@ def test_elan_s_tab_delimited_export_is_read(form: str, tmp_path: Path) -> None:
 def test_a_line_of_elan_s_export_without_usable_times_is_refused(line: str, tmp_path: Path) -> None:
     path = tmp_path / "talk.txt"
     path.write_text(f"emotion@Anna\t1.000\t2.000\tjoy\n{line}\n")
-    with pytest.raises(TruthError):
+    with pytest.raises(AnnotationError):
         read(path)
 
 
@@ -420,7 +420,7 @@ def test_label_studio_s_export_is_read(tmp_path: Path) -> None:
 def test_a_damaged_export_of_label_studio_is_refused(annotations: object, tmp_path: Path) -> None:
     path = tmp_path / "export.json"
     path.write_text(json.dumps(label_studio(annotations=annotations)))
-    with pytest.raises(TruthError):
+    with pytest.raises(AnnotationError):
         read(path)
 
 

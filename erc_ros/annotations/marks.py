@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from erc_ros.evaluation.records import Source
+from erc_ros.annotations.records import Source
 from erc_ros.values.nanoseconds import NS
 
 MAX_BYTES = 64 * 2**20  # per annotation file; an hour of dense ELAN tiers is about 2 MiB
@@ -34,7 +34,7 @@ _OTHER_NAMES = (
 _OTHER = frozenset(_OTHER_NAMES.split())
 
 
-class TruthError(ValueError):
+class AnnotationError(ValueError):
     """Annotations that cannot be used; the message names file, tier, line and remedy."""
 
 
@@ -70,15 +70,17 @@ def read_bytes(path: Path) -> bytes:
     """Return the content of a file of annotations.
 
     Raises:
-        TruthError: it cannot be read, or is larger than `MAX_BYTES`.
+        AnnotationError: it cannot be read, or is larger than `MAX_BYTES`.
     """
     try:
         with path.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
     except OSError as error:
-        raise TruthError(f"{path}: cannot be read ({error.strerror})") from error
+        raise AnnotationError(f"{path}: cannot be read ({error.strerror})") from error
     if len(content) > MAX_BYTES:
-        raise TruthError(f"{path.name}: more than {MAX_BYTES >> 20} MiB; annotations are smaller")
+        raise AnnotationError(
+            f"{path.name}: more than {MAX_BYTES >> 20} MiB; annotations are smaller"
+        )
     return content
 
 
@@ -88,21 +90,21 @@ def read_text(path: Path) -> str:
         return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise TruthError(f"{path.name}, line {line}: not UTF-8; save it as UTF-8") from error
+        raise AnnotationError(f"{path.name}, line {line}: not UTF-8; save it as UTF-8") from error
 
 
 def time_of(text: str, source: Source) -> int:
     """Return seconds of a file in ns.
 
     Raises:
-        TruthError: not a number, or out of range.
+        AnnotationError: not a number, or out of range.
     """
     try:
         value = float(text)
     except ValueError:
         value = float("nan")
     if not abs(value) <= MAX_SECONDS:
-        raise TruthError(f"{place(source)}: {text!r} is not a time in seconds")
+        raise AnnotationError(f"{place(source)}: {text!r} is not a time in seconds")
     return round(value * NS)
 
 
