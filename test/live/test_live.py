@@ -162,7 +162,7 @@ def test_the_times_are_those_of_the_file(
         assert start == pytest.approx(phrase.start, abs=0.5)
 
 
-def test_without_a_recognizer_the_console_says_what_that_means(
+def test_without_a_recognizer_the_console_warns(
     talk: tuple[Path, list[Phrase]], capfd: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--microphone", str(talk[0]), "--camera", "none", "--speed", "10"]
@@ -333,7 +333,7 @@ def test_the_page_shows_image_faces_words_and_reasons(
         page.close()
 
 
-def test_the_page_is_for_those_who_know_its_address(pipeline: Pipeline) -> None:
+def test_the_page_requires_its_address(pipeline: Pipeline) -> None:
     page = LivePage(pipeline)
     try:
         address = urlparse(page.url)
@@ -454,7 +454,7 @@ def test_a_file_waits_for_room_instead_of_dropping() -> None:
     assert inlet.dropped == 0
 
 
-def test_a_film_without_sound_shows_faces(tmp_path: Path, pipeline: Pipeline) -> None:
+def test_a_video_without_audio_shows_faces(tmp_path: Path, pipeline: Pipeline) -> None:
     path = write_media(tmp_path / "film.mp4", images=[(n / 10, image(50, 90)) for n in range(20)])
     seen, session = watch(pipeline, [FileCamera(path)], speed=10.0)
     assert session.received == {"camera"}

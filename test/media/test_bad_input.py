@@ -1,4 +1,4 @@
-"""Unusable, damaged and hostile recordings and transcripts, by the commands that users type."""
+"""Unusable, damaged and hostile recordings and transcripts, with the commands of users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Media files become audio chunks and frames at the times at which a player shows them."""
+"""Media files yield audio chunks and frames at the times of a player."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_audio_whose_packets_have_no_time_is_complete(
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm", ".avi"])
-def test_frames_come_at_the_rate_that_was_asked_for(tmp_path: Path, suffix: str) -> None:
+def test_frames_are_yielded_at_the_requested_rate(tmp_path: Path, suffix: str) -> None:
     images = [(n / 30, image(50, 200)) for n in range(60)]
     media = MediaFile(write_media(tmp_path / f"talk{suffix}", images=images))
     frames = list(media.frames(5.0))
@@ -164,7 +164,7 @@ def test_large_frames_are_scaled_down(tmp_path: Path) -> None:
     assert (frame.width, frame.height) == (1280, 720)
 
 
-def test_a_cover_picture_is_not_a_video(tmp_path: Path) -> None:
+def test_a_cover_image_is_not_a_video(tmp_path: Path) -> None:
     import av
 
     path = tmp_path / "song.mp4"

@@ -1,4 +1,4 @@
-"""Commands that tell what there is: recordings, model packages, this machine."""
+"""Commands that describe recordings, model packages and the machine."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_info_of_a_missing_recording_fails(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "talk.srt", "folder", "https://example.org/a.mp4"])
-def test_what_is_no_recording_is_refused_without_the_library_for_rosbags(
+def test_a_path_that_is_not_a_recording_is_refused_without_the_library_for_rosbags(
     name: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

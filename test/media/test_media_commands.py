@@ -1,4 +1,4 @@
-"""From a video file to estimates, annotations and scores, by the commands that users type."""
+"""From a video file to estimates, annotations and scores, with the commands of users."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_the_same_film_gives_the_same_rows_every_time(
     assert results[0]
 
 
-def test_without_a_transcript_the_console_says_what_that_means(
+def test_without_a_transcript_the_console_warns(
     talk: tuple[Path, list[Phrase]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = tmp_path / "silent.mp4"

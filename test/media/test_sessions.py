@@ -78,7 +78,7 @@ def estimates(folder: Path) -> list[dict[str, object]]:
     return [row for row in rows if row["is_final"] and row["text"]]
 
 
-def test_the_loudest_microphone_tells_who_spoke(talk: Talk, tmp_path: Path) -> None:
+def test_the_loudest_microphone_determines_the_speaker(talk: Talk, tmp_path: Path) -> None:
     assert main(["replay", str(talk.session), "--out", str(tmp_path)]) == 0
     rows = estimates(tmp_path)
     assert [row["text"] for row in rows] == [phrase.text for phrase in talk.phrases]

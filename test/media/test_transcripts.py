@@ -1,4 +1,4 @@
-"""Transcripts of many programs become the same cues."""
+"""Transcripts of many programs yield the same cues."""
 
 from __future__ import annotations
 

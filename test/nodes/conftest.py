@@ -1,4 +1,4 @@
-"""Nodes over real DDS: a domain of this run's own, on this machine only."""
+"""Nodes over real DDS, in a separate domain on this machine."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def make_bench(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
 
 @pytest.fixture
 def tones(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Speakers are told apart by the height of tones: quick, and clear."""
+    """Speaker diarization by the pitch of tones: fast and unambiguous."""
 
     def assembler(config: Any) -> UtteranceAssembler:
         return UtteranceAssembler(config.dialogue, LoudIsSpeech(), tone_networks())

@@ -1,4 +1,4 @@
-"""The nodes and a probe that talks to them over DDS and waits for what comes."""
+"""The nodes and a probe that communicates with them over DDS."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PATIENCE = 30.0  # s that anything may take on a busy machine
 
 
 class Bench:
-    """Nodes that spin, a probe beside them. Close it.
+    """Spinning nodes and a probe. It must be closed.
 
     Args:
         split: each node takes messages, as in two processes.

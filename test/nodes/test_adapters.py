@@ -1,4 +1,4 @@
-"""Messages of other packages become the core's values, or are refused with the way out."""
+"""Messages of other packages are converted to the core's values, or refused with a remedy."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def test_a_compressed_image_keeps_its_format() -> None:
     assert read(CompressedImage(format="rgb8; jpeg compressed bgr8")).encoding.count("jpeg") == 1
 
 
-def test_sound_without_a_stamp_has_its_arrival_only() -> None:
+def test_audio_without_a_stamp_has_only_an_arrival_time() -> None:
     chunk = read(AudioData(data=b"\x01\x02"))
     assert (bytes(chunk.data), chunk.stamp, chunk.arrival) == (b"\x01\x02", None, ARRIVAL)
 
 
-def test_audio_info_says_what_the_bytes_mean() -> None:
+def test_audio_info_defines_the_sample_format() -> None:
     info = AudioInfo(channels=2, sample_rate=44100, sample_format="S32LE", coding_format="WAVE")
     assert read(info) == AudioFormat(44100, 2, "S32LE")
 
@@ -106,7 +106,7 @@ def test_live_speech_old_and_new(field: str) -> None:
     assert (transcript.arrival, transcript.confidence) == (ARRIVAL, 0.5)
 
 
-def test_live_speech_that_is_not_final_and_one_that_says_nothing() -> None:
+def test_partial_and_empty_live_speech_is_read() -> None:
     read_speech = ADAPTERS["hri_msgs/msg/LiveSpeech"].read
     partial = read_speech(live_speech(incremental="good mor", locale=""), ARRIVAL)
     assert not partial.is_final and math.isnan(partial.confidence)
@@ -167,7 +167,7 @@ def test_typed_arrays_that_cannot_be_read_are_refused(change: dict, word: str) -
         ADAPTERS["audio_common_msgs/msg/AudioStamped"].read(audio_stamped(**fields), ARRIVAL)
 
 
-def test_a_type_of_the_same_name_with_other_fields_is_not_taken_for_ours(
+def test_a_type_of_the_same_name_with_other_fields_is_not_accepted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Other:
@@ -192,7 +192,7 @@ def test_the_hash_of_an_installed_type_is_known_and_that_of_others_is_not() -> N
 # --- recognizers that tell times ---
 
 
-def test_whisper_tells_start_and_end_by_how_long_it_listened_and_took() -> None:
+def test_whisper_durations_give_start_and_end() -> None:
     read_text = ADAPTERS["whisper_msgs/msg/Transcription"].read
     told = SimpleNamespace(text=" Hello.", audio_time=2.0, transcription_time=0.5)
     said = read_text(told, ARRIVAL)
@@ -278,7 +278,7 @@ def test_landmarks_are_read_in_pixels() -> None:
         adapter.read(wide, ARRIVAL)
 
 
-def test_the_sound_of_a_voice_is_read_as_that_of_a_microphone() -> None:
+def test_the_audio_of_a_voice_is_read_like_that_of_a_microphone() -> None:
     kind = "audio_common_msgs/msg/AudioData"
     adapter = humans_adapter("/humans/voices/v1/audio", kind)
     assert adapter is not None and adapter.input == "voice_sound"

@@ -65,7 +65,7 @@ def face(data: bytes, format: str = "png") -> CompressedImage:
     return CompressedImage(format=format, data=array("B", data))
 
 
-def test_pictures_that_unpack_to_gigabytes_are_refused_by_their_headers() -> None:
+def test_images_that_unpack_to_gigabytes_are_refused_by_their_headers() -> None:
     bomb = face(png(20_000, 20_000))
     begin = time.thread_time()
     with pytest.raises(UnusableMessageError, match="20000"):
@@ -267,7 +267,7 @@ def test_times_that_cannot_be_are_as_good_as_none(time: float) -> None:
 
 
 @pytest.mark.parametrize("look", [to_bgr, to_gray])
-def test_a_picture_that_is_too_large_is_not_decoded(look: Callable[..., Any]) -> None:
+def test_an_image_that_is_too_large_is_not_decoded(look: Callable[..., Any]) -> None:
     adapter = ADAPTERS["sensor_msgs/msg/CompressedImage"]
     for data, word in (
         (png(20_000, 100), "20000x100"),
@@ -288,14 +288,14 @@ def test_a_picture_that_is_too_large_is_not_decoded(look: Callable[..., Any]) ->
     ) == (640, 400)
 
 
-def test_a_chunk_that_would_sound_for_minutes_is_refused() -> None:
+def test_an_audio_chunk_of_several_minutes_is_refused() -> None:
     microphone = Microphone(AudioFormat(8000, 1, "U8"))
     with pytest.raises(ValueError, match="61 s"):
         list(microphone.feed(AudioChunk(bytes(61 * 8000), 10**18, 10**18, "")))
     assert list(microphone.feed(AudioChunk(bytes(800), 10**18, 10**18, ""))) is not None
 
 
-def test_the_node_answers_after_pictures_that_unpack_to_gigabytes(make_bench: Any) -> None:
+def test_the_node_works_after_images_that_unpack_to_gigabytes(make_bench: Any) -> None:
     bench = make_bench(split=True)
     talker = bench.talker(UtteranceMessage, "utterances")
     bomb = face(png(20_000, 20_000))

@@ -1,4 +1,4 @@
-"""The log: everything is told once, nothing without end."""
+"""Rate-limited warnings in the log."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Log:
         self.complaints.tell(about, text)
 
 
-def test_texts_that_vary_are_told_rarely_and_counted() -> None:
+def test_varying_warnings_are_logged_rarely_and_counted() -> None:
     log = Log()
     for number in range(30 * 3600):  # an hour of a camera at 30 Hz
         log.tell("image", f"JPEG of {number} bytes is cut short", 1 / 30)
@@ -40,14 +40,14 @@ def test_texts_that_vary_are_told_rarely_and_counted() -> None:
     assert log.complaints.skipped == 30 * 3600 - len(log.lines)
 
 
-def test_the_same_words_are_told_again_after_minutes_only() -> None:
+def test_an_identical_warning_is_logged_again_only_after_minutes() -> None:
     log = Log()
     for _ in range(1300):
         log.tell("audio", "the microphone may be muted", 1.0)
     assert len(log.lines) == 3
 
 
-def test_another_subject_is_told_at_once_and_a_quiet_one_begins_anew() -> None:
+def test_another_subject_is_logged_at_once_and_the_pause_of_a_quiet_one_is_reset() -> None:
     log = Log()
     log.tell("image", "one")
     log.tell("audio", "two")
@@ -74,7 +74,7 @@ def test_subjects_without_end_do_not_fill_the_memory() -> None:
     assert len(log.complaints._subjects) <= SUBJECTS
 
 
-def test_a_camera_whose_every_picture_is_broken_does_not_fill_the_log(
+def test_a_camera_with_only_broken_images_does_not_fill_the_log(
     make_bench: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     bench = make_bench(parameters={"face_rate": 30.0})

@@ -1,4 +1,4 @@
-"""`recording_allowed` over DDS: what is not allowed is published at no time of a node's life."""
+"""`recording_allowed` over DDS: withheld content is never published."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_without_a_publisher_the_wait_is_bounded_and_nothing_is_lost(make_bench:
     assert bench.nodes[0].consent is bench.nodes[1].consent
 
 
-def test_what_a_publisher_said_holds_when_it_is_gone_through_every_transition(
+def test_the_last_message_applies_in_every_state_after_its_publisher_ended(
     make_bench: MakeBench,
 ) -> None:
     bench = make_bench(split=True)
@@ -183,7 +183,7 @@ def test_a_late_subscriber_gets_no_text_of_the_time_before_it_was_forbidden(
     assert not late
 
 
-def test_nobody_is_enrolled_while_it_is_false(make_bench: MakeBench, tones: None) -> None:
+def test_enrollment_is_refused_while_it_is_false(make_bench: MakeBench, tones: None) -> None:
     bench = make_bench(parameters={"text_timeout": 0.3})
     tell(bench, False)
     bench.wait(lambda: bench.nodes[0].consent.wait(0.0), "it is known")
@@ -200,7 +200,7 @@ def test_nobody_is_enrolled_while_it_is_false(make_bench: MakeBench, tones: None
     assert bench.nodes[0]._working().known_names == {"Ada"}
 
 
-def test_a_robot_can_be_told_to_publish_nothing_until_it_is_allowed(make_bench: MakeBench) -> None:
+def test_content_can_be_withheld_until_a_message_allows_it(make_bench: MakeBench) -> None:
     bench = make_bench(parameters={"recording_allowed": False})
     assert bench.say("secret").text == ""
     teller = tell(bench, True, 10)  # volatile and repeated, as `ros2 topic pub` does by default
@@ -209,7 +209,7 @@ def test_a_robot_can_be_told_to_publish_nothing_until_it_is_allowed(make_bench: 
     assert bench.say("allowed").text == "allowed"
 
 
-def test_a_latched_publisher_is_heard_among_volatile_ones(make_bench: MakeBench) -> None:
+def test_a_latched_publisher_is_received_among_volatile_ones(make_bench: MakeBench) -> None:
     town = make_bench(nodes=lambda **_: [])
     tell(town, False)
     town.probe.create_publisher(Bool, "recording_allowed", 10)  # and says nothing

@@ -1,4 +1,4 @@
-"""Who spoke is corrected: the emotion node's next estimates see it, however it is told."""
+"""Speaker corrections affect the next estimates of the emotion node."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_an_utterance_whose_predecessor_is_lost_is_answered_all_the_same(
     bench.wait(lambda: bench.value("emotion_node: recognizer", "lost_by_dds") == "1", "counted")
 
 
-def test_nobody_waits_for_a_message_that_cannot_be_used(make_bench: MakeBench) -> None:
+def test_later_messages_do_not_wait_for_an_unusable_one(make_bench: MakeBench) -> None:
     bench = make_bench(split=True)
     node = bench.nodes[1]
     broken = utterance_message(utterance(2, "0"), True, True, 2)

@@ -40,7 +40,7 @@ def test_quantiles_are_of_the_last_values_only() -> None:
     assert latencies.milliseconds(0.95) == 995
 
 
-def test_the_gravest_problem_is_the_level_and_all_are_told() -> None:
+def test_the_level_is_that_of_the_worst_problem_and_all_are_listed() -> None:
     assert status("a", {}).level == OK
     message = status("a", {"rate": 1.0}, [(WARN, "dead"), (ERROR, "refused")])
     assert message.level == ERROR and message.message == "dead; refused"
@@ -76,7 +76,7 @@ def test_publishers_without_end_do_not_fill_the_memory() -> None:
     assert len(losses._last) <= 64
 
 
-def test_a_build_of_engines_tells_how_far_it_is_and_why_there_is_none() -> None:
+def test_a_build_of_engines_reports_progress_and_failure() -> None:
     at_work = engines(BuildState(part="text"))
     values = {each.key: each.value for each in at_work.values}
     assert at_work.level == OK and (values["state"], values["part"]) == ("building", "text")

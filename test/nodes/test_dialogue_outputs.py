@@ -1,4 +1,4 @@
-"""What the nodes give to the dialogue of a robot: annotated speech, changes, how a person is."""
+"""Outputs for the dialogue of a robot: annotated speech, emotion changes, states."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_an_unsure_emotion_is_not_in_the_annotation(make_bench: MakeBench, sure:
     assert speech[0].data == "[anna] He keeps my money."
 
 
-def test_a_change_of_emotion_is_an_event_and_a_service_says_how_a_person_is(
+def test_a_change_of_emotion_is_published_and_a_service_returns_the_state(
     make_bench: MakeBench, sure: list[int]
 ) -> None:
     bench = make_bench()

@@ -1,4 +1,4 @@
-"""emotion_node builds TensorRT's engines while ONNX Runtime answers; TensorRT is a stand-in."""
+"""emotion_node builds TensorRT engines while ONNX Runtime is in use; TensorRT is a stand-in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The examples run as they are, beside the real nodes, over DDS."""
+"""The examples run unchanged with the real nodes over DDS."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run_example() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.communicate(timeout=20)
 
 
-def test_a_subscriber_prints_how_everybody_felt(
+def test_the_subscriber_example_prints_estimates(
     make_bench: MakeBench, run_example: Callable[..., Any]
 ) -> None:
     bench = make_bench()
@@ -47,7 +47,7 @@ def test_a_subscriber_prints_how_everybody_felt(
     assert process.stdout.readline().startswith(f"speaker ?: {estimate.label} (")
 
 
-def test_a_behaviour_tree_asks_how_she_is_now(
+def test_a_behavior_tree_uses_the_current_state(
     make_bench: MakeBench, run_example: Callable[..., Any]
 ) -> None:
     pytest.importorskip("py_trees", reason="py_trees is not installed")

@@ -83,7 +83,7 @@ def test_an_image_takes_the_region_nearest_to_its_stamp(node: Node, regions: Fac
     assert regions.near(98 * NS, NS, 100, 50) == []
 
 
-def test_regions_that_cannot_be_are_left_out_and_old_ones_forgotten(
+def test_invalid_regions_are_skipped_and_old_ones_forgotten(
     node: Node, regions: FaceRegions
 ) -> None:
     node.receive(region(NS, 0.6, 0.0, 0.4, 1.0))
@@ -111,7 +111,7 @@ def test_a_face_is_cropped_by_its_region(node: Node, regions: FaceRegions) -> No
     assert regions.crops(later) == []
 
 
-def test_without_message_filters_it_is_said_what_is_missing(
+def test_without_message_filters_the_missing_package_is_named(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without("message_filters", monkeypatch)

@@ -1,4 +1,4 @@
-"""Topics of ROS4HRI by the thousand take nothing from sound."""
+"""Thousands of ROS4HRI topics do not delay audio."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def crowd(monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[str]]:
     process.communicate()
 
 
-def test_sound_comes_through_while_a_thousand_faces_are_published(
+def test_audio_is_received_while_a_thousand_faces_are_published(
     make_bench: Any, crowd: subprocess.Popen[str]
 ) -> None:
     bench = make_bench(parameters={"image_type": "none"})
@@ -126,7 +126,7 @@ def test_topics_that_are_gone_make_room_for_new_ones(
     bench.wait(lambda: bench.value("utterance_node: humans", "received") >= "1", "it is heard")
 
 
-def test_of_thousands_of_faces_those_that_are_tracked_are_heard(
+def test_of_thousands_of_faces_the_tracked_ones_are_subscribed_to(
     make_bench: Any, crowd: subprocess.Popen[str]
 ) -> None:
     hri = pytest.importorskip("hri_msgs.msg", reason="hri_msgs is not installed")

@@ -1,4 +1,4 @@
-"""One contract for all that turns images into arrays: our converter, and cv_bridge if installed.
+"""One contract for image converters: that of this package, and cv_bridge if installed.
 
 The nodes always use ours, so that a recording gives the same estimates on every machine; what a
 ROS installation brings shows that ours is right.
@@ -60,7 +60,7 @@ def picture() -> np.ndarray:
         ("rgba8", cv2.COLOR_BGR2RGBA),
     ],
 )
-def test_colours_and_padding(
+def test_colors_and_padding(
     convert: Convert, picture: np.ndarray, encoding: str, from_bgr: int | None, padding: int
 ) -> None:
     pixels = picture if from_bgr is None else cv2.cvtColor(picture, from_bgr)
@@ -93,7 +93,7 @@ def test_every_other_encoding_gives_what_cv_bridge_gives(
     assert np.abs(read.astype(int) - cv_bridge(message)).max() <= (kind is np.uint16)
 
 
-def test_what_is_no_image_is_refused(convert: Convert, picture: np.ndarray) -> None:
+def test_data_that_are_not_an_image_are_refused(convert: Convert, picture: np.ndarray) -> None:
     message = message_of(picture, "no such encoding")
     with pytest.raises(Exception, match="encoding"):
         convert(message)

@@ -1,4 +1,4 @@
-"""A text of another language over DDS: excluded, counted, and said so in /diagnostics."""
+"""A text of another language over DDS is excluded, counted and reported in /diagnostics."""
 
 from __future__ import annotations
 

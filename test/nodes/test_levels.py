@@ -1,4 +1,4 @@
-"""Faults that raise the level of /diagnostics, and the level's return."""
+"""Faults raise the level of /diagnostics, which returns to OK afterwards."""
 
 from __future__ import annotations
 

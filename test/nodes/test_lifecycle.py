@@ -1,4 +1,4 @@
-"""What the transitions do, and that a failed one leaves a node that can still be used."""
+"""Lifecycle transitions; a node is usable after a failed one."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_down_and_up_again(make_bench: MakeBench) -> None:
     assert list(bench.say("hello").probabilities) == list(first.probabilities)
 
 
-def test_an_inactive_node_neither_hears_nor_speaks(make_bench: MakeBench) -> None:
+def test_an_inactive_node_neither_subscribes_nor_publishes(make_bench: MakeBench) -> None:
     bench = make_bench()
     bench.say("hello")
     assert bench.change("utterance_node", Transition.TRANSITION_DEACTIVATE)
@@ -92,7 +92,7 @@ def test_a_broken_bundle_fails_to_configure_and_the_node_stays_usable(
         ({"known_voices": "/nowhere", "speaker_model": "speaker-campplus"}, "/nowhere"),
     ],
 )
-def test_what_is_missing_is_named(
+def test_a_missing_file_is_named(
     make_bench: MakeBench, parameters: dict[str, object], word: str
 ) -> None:
     if "publish_expression" in parameters:
@@ -136,7 +136,7 @@ def test_a_transition_that_is_not_possible_is_refused_and_ends_nothing(
     assert bench.state("emotion_node") == "unconfigured"
 
 
-def test_a_node_that_was_shut_down_says_so(make_bench: MakeBench) -> None:
+def test_a_node_that_was_shut_down_reports_its_state(make_bench: MakeBench) -> None:
     bench = make_bench()
     assert bench.change("emotion_node", Transition.TRANSITION_ACTIVE_SHUTDOWN)
     bench.wait_for_diagnosis("emotion_node: state", "finalized")
@@ -191,7 +191,7 @@ def test_a_lifecycle_manager_takes_the_nodes_up_and_down(
         assert bench.wait_for_diagnosis(f"{node}: state", "finalized").message == "finalized"
 
 
-def test_drafts_of_open_speech_do_not_send_all_sound_again_and_again(
+def test_drafts_of_open_speech_do_not_send_all_audio_repeatedly(
     make_bench: MakeBench,
 ) -> None:
     parameters = {"provisional_period": 0.1}
@@ -220,7 +220,7 @@ def test_two_robots_have_diagnostics_of_their_own_and_people_of_their_own(
     assert bench.value("robot1/utterance_node: humans", "namespace") == "/robot1/humans"
 
 
-def test_two_nodes_that_publish_utterances_on_one_topic_are_told(make_bench: MakeBench) -> None:
+def test_two_nodes_that_publish_utterances_on_one_topic_are_reported(make_bench: MakeBench) -> None:
     bench = make_bench()
     bench.wait_for_diagnosis("utterance_node: dialogue", "ok")
     second = bench.driver().create_publisher(Utterance, "utterances", 10)

@@ -1,4 +1,4 @@
-"""Pictures with names on them, drawn only for somebody who looks; markers at faces of ROS4HRI."""
+"""Annotated images, drawn only for a subscriber; markers at faces of ROS4HRI."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_face_box_has_the_color_of_its_estimate() -> None:
     assert draw(picture, [face], [odd]).shape == picture.shape
 
 
-def test_the_picture_says_what_the_modalities_indicate() -> None:
+def test_the_image_shows_what_the_modalities_indicate() -> None:
     picture = np.zeros((480, 640, 3), np.uint8)
     plain = draw(picture, [], [shown()])
     why = {"text": Why("neutral", 0.7, 1.0, "anger", 0.8), "visual": Why("anger", 1, 0.6, "joy", 1)}
@@ -60,7 +60,7 @@ def test_the_picture_says_what_the_modalities_indicate() -> None:
     assert live_view._why(message) == ()
 
 
-def test_pictures_are_drawn_only_while_somebody_looks_and_it_is_allowed(
+def test_images_are_drawn_only_with_a_subscriber_and_consent(
     make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[int] = []
@@ -103,7 +103,7 @@ def test_pictures_are_drawn_only_while_somebody_looks_and_it_is_allowed(
     assert len(drawn) == count
 
 
-def test_faces_of_ros4hri_have_boxes_where_it_tells_their_regions(
+def test_faces_of_ros4hri_have_boxes_if_it_publishes_their_regions(
     make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ros_module("message_filters", monkeypatch)

@@ -1,4 +1,4 @@
-"""Memory comes back: after texts of megabytes, and after configure and cleanup."""
+"""Memory is released after texts of megabytes, and after configure and cleanup."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Utterances survive the way through a message unchanged."""
+"""Utterances are unchanged by conversion to a message and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the configs declare is what the nodes, replay, files and documentation know."""
+"""Nodes, replay, files and documentation agree with the declared parameters."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def test_a_file_that_is_no_parameter_file_is_refused(
         read_parameters(file)
 
 
-def test_the_example_file_can_be_read_and_says_what_the_defaults_say() -> None:
+def test_the_example_file_is_valid_and_has_the_default_values() -> None:
     robot = read_parameters(config_file("emotion.yaml"))
     assert robot.emotion_node == RobotConfig().changed(deployment_context="home").emotion_node
     assert robot.utterance_node == UtteranceNodeConfig(

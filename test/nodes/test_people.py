@@ -44,7 +44,7 @@ def test_a_speaker_is_listed_enrolled_and_forgotten(
 
 
 @pytest.mark.parametrize("split", [False, True])
-def test_who_opted_out_holds_for_both_nodes_until_they_opt_in(
+def test_an_opt_out_applies_to_both_nodes_until_opt_in(
     make_bench: MakeBench, capsys: Capture, split: bool
 ) -> None:
     bench = make_bench(split=split)

@@ -1,4 +1,4 @@
-"""What was said, heard and seen is in no log, no diagnosis and no file that nobody asked for."""
+"""Texts, audio and images are not in logs, diagnostics or unrequested files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def recent_files(folder: Path, since: float) -> list[Path]:
 
 
 @pytest.mark.parametrize("split", [False, True])
-def test_a_marker_in_text_sound_and_picture_shows_up_nowhere(
+def test_a_marker_in_text_audio_and_image_is_not_stored_or_logged(
     make_bench: Any,
     capfd: pytest.CaptureFixture[str],
     tmp_path: Path,
@@ -84,7 +84,7 @@ def test_a_marker_in_text_sound_and_picture_shows_up_nowhere(
 
 
 @pytest.mark.parametrize("fails", [int, {}.__getitem__])
-def test_an_error_that_quotes_what_was_said_is_told_without_it(
+def test_an_error_that_quotes_speech_is_logged_without_it(
     make_bench: Any,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -108,7 +108,7 @@ def test_an_error_that_quotes_what_was_said_is_told_without_it(
 
 
 @pytest.mark.parametrize("mode", ["single", "split"])
-def test_nothing_that_was_said_is_left_by_processes_that_were_attacked_and_crashed(
+def test_attacked_and_crashed_processes_leave_no_texts(
     mode: str, make_bench: Any, bundle: Path, tmp_path: Path
 ) -> None:
     home, log = tmp_path / "home", tmp_path / "log"
@@ -165,7 +165,7 @@ def test_nothing_that_was_said_is_left_by_processes_that_were_attacked_and_crash
         assert MARKER.encode() not in file.read_bytes(), file
 
 
-def test_an_error_that_ends_a_thread_or_the_process_is_told_by_its_places_alone() -> None:
+def test_an_error_that_ends_a_thread_or_the_process_is_logged_without_its_message() -> None:
     lines = [
         "import threading",
         "from erc_ros.nodes.process import redact_errors",

@@ -1,4 +1,4 @@
-"""The system as it is started: processes, arguments, signals."""
+"""Start of the system: processes, arguments, signals."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ def include(file: Any, configurations: dict[str, str]) -> list[Any]:
 
 
 @pytest.mark.parametrize("mode", SYSTEM.modes)
-def test_the_launch_file_gives_its_processes_what_was_asked_for(
+def test_the_launch_file_passes_its_arguments_to_the_processes(
     mode: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in PROFILE_VARIABLES:
@@ -283,7 +283,7 @@ def test_a_wrong_mode_on_the_command_line_of_the_launch_file_is_refused(
         include(launch_file(monkeypatch), {"mode": "triple"})
 
 
-def test_this_run_has_a_domain_of_its_own() -> None:
+def test_this_run_has_a_separate_domain() -> None:
     assert os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
     assert 10 <= int(os.environ["ROS_DOMAIN_ID"]) < 100
 
@@ -366,7 +366,7 @@ def test_signals_that_follow_the_first_one_do_not_turn_a_clean_end_into_a_crash(
     assert process.returncode == 0
 
 
-def test_a_process_that_ended_by_itself_is_started_again_if_asked(
+def test_a_process_that_ended_is_restarted_with_respawn(
     make_bench: MakeBench, erc_run: Callable[..., Any], bundle: Path
 ) -> None:
     bench = make_bench(nodes=lambda **_: [])
@@ -383,7 +383,7 @@ def test_a_process_that_ended_by_itself_is_started_again_if_asked(
     assert process.returncode == 0 and "emotion ended with status -9: again" in errors
 
 
-def test_what_looks_like_an_argument_of_ours_is_told_and_others_are_not() -> None:
+def test_only_a_mistyped_argument_is_reported() -> None:
     given = {"imgae": "/camera", "bundel": "x", "mode": "split", "robot_description": "..."}
     given["ros_namespace"] = "/robot"
     assert mistyped(given, SYSTEM.arguments) == {"imgae": "image", "bundel": "bundle"}

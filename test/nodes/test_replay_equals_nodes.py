@@ -1,4 +1,4 @@
-"""What the two nodes in one process gave, a pipeline gives again for what they took: every bit."""
+"""A pipeline reproduces the outputs of both nodes in one process exactly from their inputs."""
 
 from __future__ import annotations
 

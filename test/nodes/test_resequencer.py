@@ -1,4 +1,4 @@
-"""Two topics, one order: nothing is handed on too early, nothing waits for ever."""
+"""The order of messages on two topics is restored, with a bounded wait."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_what_was_given_up_and_comes_after_all_disturbs_nothing() -> None:
     assert order.feed(4, "d", PATIENCE + 2) == ["d"]
 
 
-def test_who_joins_late_waits_once_and_has_lost_nothing() -> None:
+def test_a_late_subscriber_waits_once_and_counts_no_loss() -> None:
     order: Resequencer[str] = Resequencer(PATIENCE)
     assert order.feed(41, "a", 0) == []
     assert order.advance(PATIENCE) == ["a"]
@@ -46,7 +46,7 @@ def test_who_joins_late_waits_once_and_has_lost_nothing() -> None:
     assert order.lost == 0
 
 
-def test_a_publisher_that_starts_anew_is_followed() -> None:
+def test_a_restarted_publisher_is_followed() -> None:
     order: Resequencer[str] = Resequencer(PATIENCE)
     order.feed(1, "a", 0)
     order.feed(2, "b", 0)
@@ -56,14 +56,14 @@ def test_a_publisher_that_starts_anew_is_followed() -> None:
     assert order.lost == 0
 
 
-def test_what_is_not_counted_waits_for_nothing() -> None:
+def test_an_unnumbered_message_does_not_wait() -> None:
     order: Resequencer[str] = Resequencer(PATIENCE)
     order.feed(1, "a", 0)
     order.feed(3, "c", 0)
     assert order.feed(0, "of an older version", 0) == ["of an older version"]
 
 
-def test_as_many_wait_as_are_allowed_and_one_more_gives_up_what_is_missing() -> None:
+def test_a_full_queue_gives_up_the_missing_messages() -> None:
     order: Resequencer[int] = Resequencer(PATIENCE)
     order.feed(1, 1, 0)
     waiting = range(3, 3 + WAITING)

@@ -1,4 +1,4 @@
-"""What USE.md promises, over DDS: contexts, modalities, `~/sensing`, opt-out, events, retention."""
+"""Rules of USE.md over DDS: contexts, modalities, `~/sensing`, opt-out, events, retention."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_at_work_and_in_education_the_nodes_stay_unconfigured_and_name_the_artic
 
 
 @pytest.mark.parametrize("split", [False, True])
-def test_without_a_context_only_text_is_used_and_a_warning_says_why(
+def test_without_a_context_only_text_is_used_with_a_warning(
     make_bench: MakeBench, tones: None, encoded: list[Utterance], split: bool
 ) -> None:
     parameters = {"deployment_context": "unset", "sound_timeout": 30.0, "text_timeout": 30.0}
@@ -118,7 +118,7 @@ def test_a_modality_that_does_not_exist_leaves_the_nodes_unconfigured(
 # --- who is sensed ---
 
 
-def test_sensing_says_who_is_sensed_with_what_since_when_in_six_languages(
+def test_sensing_lists_persons_modalities_times_and_notices_in_six_languages(
     make_bench: MakeBench,
 ) -> None:
     bench = make_bench(parameters={"deployment_context": "public"})

@@ -1,4 +1,4 @@
-"""`robot_moving` over DDS: a voice that was heard over motors is not used, or nothing is heard."""
+"""`robot_moving` over DDS: audio during motion is not used for emotions, or ignored."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ MakeBench = Callable[..., Bench]
 QUIET: dict[str, Any] = {"expect_text": "never", "publish_media": True}
 
 
-def test_the_voice_of_who_spoke_while_the_robot_moved_is_not_used(
-    make_bench: MakeBench, tones: None
-) -> None:
+def test_audio_during_robot_motion_is_not_used(make_bench: MakeBench, tones: None) -> None:
     bench = make_bench(parameters=QUIET)
     robot = bench.talker(Bool, "robot_moving")
     robot.publish(Bool(data=True))
@@ -39,7 +37,7 @@ def test_the_voice_of_who_spoke_while_the_robot_moved_is_not_used(
     assert len(finals(bench)[1].audio)
 
 
-def test_nothing_is_heard_while_joints_move_if_the_microphone_is_muted(
+def test_speech_is_ignored_while_joints_move_if_the_microphone_is_muted(
     make_bench: MakeBench, tones: None
 ) -> None:
     bench = make_bench(parameters={**QUIET, "while_moving": "mute"})

@@ -1,4 +1,4 @@
-"""At home in ROS4HRI (REP-155): latched persons, expressions as pyhri reads them, any ids."""
+"""ROS4HRI (REP-155): latched persons, expressions as pyhri reads them, arbitrary ids."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def talk_of(bench: Bench, face: str, name: str) -> Utterance:
 
 
 def tracked(bench: Bench, *faces: str) -> Any:
-    """A face detector that tracks these; it tells late listeners, too, as if it said so often."""
+    """A face detector that tracks these faces, with a latched list."""
     publisher = bench.talker(hri.IdsList, "/humans/faces/tracked", LATCHED)
     publisher.publish(hri.IdsList(ids=list(faces)))
     return publisher
@@ -71,7 +71,9 @@ def test_the_names_of_expressions_are_those_of_hri_msgs() -> None:
     assert constants() == EXPRESSIONS and set(EXPRESSION_OF.values()) <= EXPRESSIONS
 
 
-def test_who_belongs_to_a_person_was_told_once_before_we_came(make_bench: MakeBench) -> None:
+def test_ids_of_a_person_published_before_the_node_started_are_received(
+    make_bench: MakeBench,
+) -> None:
     bench = make_bench(nodes=lambda **_: [])
     # As hri_person_manager: once, and kept for late subscribers.
     for part, value in (("face_id", "f7"), ("voice_id", "v1")):
@@ -88,7 +90,7 @@ def test_who_belongs_to_a_person_was_told_once_before_we_came(make_bench: MakeBe
     assert late.estimates[0].person_id == "anna" and late.estimates[0].face_id == "f7"
 
 
-def test_a_publisher_that_keeps_nothing_or_promises_nothing_is_heard(make_bench: MakeBench) -> None:
+def test_a_volatile_or_best_effort_publisher_is_received(make_bench: MakeBench) -> None:
     bench = make_bench()
     for name, qos in (("best", BEST_EFFORT), ("reliable", QoSProfile(depth=5)), ("kept", LATCHED)):
         talker = bench.talker(Bool, f"/humans/faces/{name}/is_speaking", qos)
@@ -102,7 +104,7 @@ def test_a_publisher_that_keeps_nothing_or_promises_nothing_is_heard(make_bench:
     assert not bench.nodes[0].complaints.last(f"/humans/faces/{name}/is_speaking")
 
 
-def test_another_publisher_with_less_to_offer_is_heard_as_well(make_bench: MakeBench) -> None:
+def test_another_publisher_with_weaker_qos_is_received(make_bench: MakeBench) -> None:
     bench = make_bench()
     topic = "/humans/faces/f1/is_speaking"
     bench.talker(Bool, topic, LATCHED)
@@ -116,7 +118,7 @@ def test_another_publisher_with_less_to_offer_is_heard_as_well(make_bench: MakeB
     bench.wait(came, "it is heard")
 
 
-def test_sound_is_reliable_where_all_offer_it(make_bench: MakeBench) -> None:
+def test_audio_is_reliable_if_all_publishers_offer_it(make_bench: MakeBench) -> None:
     bench = make_bench()
 
     def asked() -> set[Any]:
@@ -130,7 +132,7 @@ def test_sound_is_reliable_where_all_offer_it(make_bench: MakeBench) -> None:
 
 
 @pytest.mark.parametrize("split", [False, True])
-def test_the_first_expression_of_a_face_reaches_who_polls_it(
+def test_the_first_expression_of_a_face_reaches_a_polling_subscriber(
     make_bench: MakeBench, split: bool
 ) -> None:
     bench = make_bench(split=split, parameters={"publish_expression": True})
@@ -163,7 +165,7 @@ def test_the_first_expression_of_a_face_reaches_who_polls_it(
     bench.wait(lambda: late, "a late subscriber gets the last one")
 
 
-def test_a_face_that_nobody_tracks_gets_no_topic_and_one_that_is_gone_loses_it(
+def test_a_face_has_a_topic_only_while_it_is_tracked(
     make_bench: MakeBench,
 ) -> None:
     bench = make_bench(split=True, parameters={"publish_expression": True})
@@ -196,7 +198,7 @@ def test_a_label_that_hri_msgs_does_not_know_is_not_sent(
     assert not heard
 
 
-def test_ids_that_are_no_names_and_thousands_of_faces_hurt_nobody(
+def test_invalid_ids_and_thousands_of_faces_cause_no_failure(
     make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(expressions, "MAX_FACES", 3)
@@ -250,9 +252,7 @@ class HRIListener:
             self.ever[new] = self.voices[new] = Voice(self.bench, new)
 
 
-def test_voices_are_told_with_what_they_say_and_whose_they_may_be(
-    make_bench: MakeBench, tones: None
-) -> None:
+def test_voices_are_published_with_texts_and_matches(make_bench: MakeBench, tones: None) -> None:
     parameters = {
         "publish_voices": True,
         "publish_voice_audio": True,
@@ -302,9 +302,7 @@ def said_sound(bench: Bench) -> Any:
     return range(duration * 16_000 // NS)
 
 
-def test_what_may_not_be_recorded_is_not_told_by_a_voice(
-    make_bench: MakeBench, tones: None
-) -> None:
+def test_withheld_content_is_not_published_by_a_voice(make_bench: MakeBench, tones: None) -> None:
     parameters = {"publish_voices": True, "publish_voice_audio": True, "expect_text": "never"}
     bench = make_bench(parameters=parameters)
     bench.nodes[0].consent.tell(False)
@@ -325,7 +323,7 @@ def test_a_voice_is_not_sure_of_a_face_that_it_had_once() -> None:
     assert face_confidences([]) == {}
 
 
-def test_a_voice_that_comes_by_itself_is_the_sound_of_its_utterance(
+def test_a_separated_voice_is_the_audio_of_its_utterance(
     make_bench: MakeBench, tones: None
 ) -> None:
     parameters = {"publish_media": True, "sound_timeout": 30.0, "text_timeout": 30.0}
@@ -401,7 +399,7 @@ def landmarks_message(stamp: int, opening: float) -> Any:
     return message
 
 
-def test_our_own_voices_are_not_heard_as_those_of_others(make_bench: MakeBench) -> None:
+def test_own_voices_are_not_used_as_input(make_bench: MakeBench) -> None:
     bench = make_bench()
     own = voice_id_of("c1", "0")
     bench.probe.create_publisher(hri.LiveSpeech, f"/humans/voices/{own}/speech", 10)
@@ -410,7 +408,7 @@ def test_our_own_voices_are_not_heard_as_those_of_others(make_bench: MakeBench) 
     assert other.get_subscription_count() == 1
 
 
-def test_who_is_two_people_and_matches_that_contradict_hurt_nobody(make_bench: MakeBench) -> None:
+def test_contradictory_matches_cause_no_failure(make_bench: MakeBench) -> None:
     bench = make_bench()
     match = bench.talker(hri.IdsMatch, "/humans/candidate_matches")
     voice = bench.talker(hri.LiveSpeech, "/humans/voices/v1/speech")

@@ -1,4 +1,4 @@
-"""The running nodes over DDS: what comes out, what they say about themselves, what they survive."""
+"""The running nodes over DDS: outputs, diagnostics, robustness."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_late_subscribers_get_the_labels(make_bench: MakeBench) -> None:
     assert estimate.valence == pytest.approx(valence, abs=1e-5)
 
 
-def test_late_subscribers_learn_how_everybody_is(make_bench: MakeBench) -> None:
+def test_late_subscribers_receive_the_states(make_bench: MakeBench) -> None:
     bench = make_bench()
     end = bench.now()
     said = SaidUtterance(
@@ -96,7 +96,7 @@ def test_late_subscribers_learn_how_everybody_is(make_bench: MakeBench) -> None:
     bench.wait(lambda: len(states) > count, "it is told again while nobody speaks")
 
 
-def test_what_was_said_can_be_kept_out(make_bench: MakeBench) -> None:
+def test_texts_can_be_excluded(make_bench: MakeBench) -> None:
     open_bench = make_bench()
     open_text = open_bench.say("secret")
     open_bench.close()
@@ -192,7 +192,7 @@ def bad_images(now: int) -> list[object]:
     return [unknown, narrow, short, empty]
 
 
-def test_bad_images_are_counted_and_hurt_nobody(make_bench: MakeBench) -> None:
+def test_bad_images_are_counted_and_cause_no_failure(make_bench: MakeBench) -> None:
     bench = make_bench(parameters={"face_rate": 30.0})
     camera = bench.talker(Image, "image", QoSProfile(depth=10))
     start = bench.now()
@@ -205,7 +205,7 @@ def test_bad_images_are_counted_and_hurt_nobody(make_bench: MakeBench) -> None:
     assert bench.say("still here").text == "still here"
 
 
-def test_bad_sound_is_counted_and_hurts_nobody(make_bench: MakeBench) -> None:
+def test_bad_audio_is_counted_and_causes_no_failure(make_bench: MakeBench) -> None:
     bench = make_bench()
     microphone = bench.talker(AudioDataStamped, "audio", QoSProfile(depth=10))
     odd = sound_message(np.zeros(160, np.int16), bench.now())
@@ -237,7 +237,7 @@ def test_mp3_is_refused_until_the_driver_sends_samples(make_bench: MakeBench) ->
     bench.wait_for_diagnosis("utterance_node: dialogue", "ok")
 
 
-def test_sound_waits_for_the_info_that_says_what_it_is(make_bench: MakeBench) -> None:
+def test_audio_waits_for_its_audio_info(make_bench: MakeBench) -> None:
     bench = make_bench()
     info = bench.talker(AudioInfo, "audio_info", 10)
     microphone = bench.talker(AudioData, "audio", QoSProfile(depth=10))
@@ -276,7 +276,7 @@ def test_a_publisher_that_means_another_type_is_named_and_not_listened_to(
     bench.wait_for_diagnosis("utterance_node: audio", "ok")
 
 
-def test_a_microphone_that_is_replaced_is_asked_anew_what_it_sends(make_bench: MakeBench) -> None:
+def test_a_replaced_microphone_needs_a_new_audio_info(make_bench: MakeBench) -> None:
     bench = make_bench()
     info = bench.talker(AudioInfo, "audio_info", 10)
     first = bench.driver()
@@ -336,7 +336,7 @@ def test_speakers_are_corrected_on_a_topic(make_bench: MakeBench) -> None:
     assert from_time(told.start) == 3 * NS and told.header.stamp == told.end
 
 
-def test_a_ros4hri_recogniser_is_heard(make_bench: MakeBench) -> None:
+def test_texts_of_a_ros4hri_recognizer_are_used(make_bench: MakeBench) -> None:
     hri = pytest.importorskip("hri_msgs.msg", reason="hri_msgs is not installed")
     bench = make_bench()
     recognizer = bench.talker(hri.LiveSpeech, "speech")
@@ -369,7 +369,7 @@ def test_empty_texts_say_nothing_and_long_foreign_ones_something(make_bench: Mak
     assert len(bench.estimates) == 3
 
 
-def test_what_the_robot_says_is_nobodys_utterance(make_bench: MakeBench) -> None:
+def test_speech_of_the_robot_is_not_an_utterance(make_bench: MakeBench) -> None:
     bench = make_bench()
     robot = bench.talker(Bool, "robot_speaking")
     bench.say("hello robot")
@@ -492,7 +492,7 @@ def test_a_remapped_info_is_awaited(make_bench: MakeBench) -> None:
     )
 
 
-def test_a_type_that_was_set_and_that_nobody_publishes_is_named(make_bench: MakeBench) -> None:
+def test_a_configured_type_without_a_publisher_is_named(make_bench: MakeBench) -> None:
     stamped = "audio_common_msgs/msg/AudioDataStamped"
     bench = make_bench(parameters={"audio_type": stamped})
     driver = bench.driver()

@@ -65,7 +65,7 @@ def opened(bench: Bench) -> dict[tuple[str, str], set[str]]:
 
 
 def people(bench: Bench, level: Any) -> list[Any]:
-    """Everything that ROS4HRI tells of somebody."""
+    """All topics of ROS4HRI about a person."""
     made = [
         bench.talker(level, "/humans/persons/p1/engagement_status", 5),
         bench.talker(Image, "/humans/faces/f7/cropped", 5),

@@ -1,4 +1,4 @@
-"""`erc sense` with a film as microphone and camera, and the real nodes over DDS."""
+"""`erc sense` with a video file as microphone and camera, and the real nodes over DDS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is sensed: observations of one person are one entry, and there is a bound."""
+"""Sensed persons: observations of one person are merged, and their number is bounded."""
 
 from __future__ import annotations
 

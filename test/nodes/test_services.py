@@ -1,4 +1,4 @@
-"""Services of both nodes over DDS: enrol, forget, other models, and what may be kept."""
+"""Services of both nodes over DDS: enroll, forget, change models, with consent."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_services_in_the_wrong_state_say_so(make_bench: MakeBench, state: str) -
         assert state in answer.message and "activate" in answer.message, name
 
 
-def test_who_speaks_is_enrolled_and_known_until_they_are_forgotten(
+def test_a_speaker_is_enrolled_and_recognized_until_forgotten(
     make_bench: MakeBench, tones: None
 ) -> None:
     bench = make_bench(parameters={"expect_text": "never"})
@@ -79,7 +79,7 @@ def test_who_speaks_is_enrolled_and_known_until_they_are_forgotten(
     assert finals(bench)[-1].person_id == ""
 
 
-def test_who_was_enrolled_is_in_the_file_and_known_after_a_restart(
+def test_an_enrolled_voice_is_stored_and_recognized_after_a_restart(
     make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file, network = tmp_path / "voices.json", load_manifest(model_folder("speaker-campplus"))
@@ -123,7 +123,7 @@ def test_who_was_enrolled_is_in_the_file_and_known_after_a_restart(
         ({"person_id": "Ada", "conversation_id": "c0"}, "ended"),
     ],
 )
-def test_nobody_is_enrolled_by_a_request_that_makes_no_sense(
+def test_invalid_enrollment_requests_are_refused(
     make_bench: MakeBench, request_: dict[str, str], word: str
 ) -> None:
     bench = make_bench()
@@ -132,7 +132,7 @@ def test_nobody_is_enrolled_by_a_request_that_makes_no_sense(
     assert bench.say("still here").text == "still here"
 
 
-def test_what_is_enrolled_and_forgotten_is_so_in_the_file(tmp_path: Path, tones: None) -> None:
+def test_the_file_follows_enrolled_and_forgotten_voices(tmp_path: Path, tones: None) -> None:
     file = tmp_path / "voices.json"
     network = load_manifest(model_folder("speaker-campplus")).sha256
     voice = enrol(ToneEmbedding(), tone(4, 6.0))
@@ -173,7 +173,7 @@ def test_other_models_take_over_between_two_utterances(
     bench.wait(lambda: bench.nodes[0]._perception._crop_size == CLIP, "larger face crops")
 
 
-def test_a_broken_bundle_changes_nothing_while_somebody_speaks(
+def test_a_broken_bundle_changes_nothing_during_speech(
     make_bench: MakeBench, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for file in bundle.iterdir():

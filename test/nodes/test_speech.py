@@ -113,7 +113,7 @@ def heard(bench: Bench, speech: np.ndarray) -> Heard:
 
 
 def said_both_ways(bundle: Path, speech: np.ndarray, crops: int = 96) -> dict[bool, Heard]:
-    """split -> what was said about the same speech, with face crops of so many pixels."""
+    """split -> estimates of the same speech, with face crops of a given size."""
     by_mode = {}
     for split in (False, True):
         parameters = {"use_sim_time": True, "face_crop_size": crops}
@@ -147,7 +147,7 @@ def test_speech_with_face_and_text_becomes_one_estimate(
 
 
 @pytest.mark.data
-def test_two_processes_say_exactly_what_one_says(both_ways: dict[bool, Heard]) -> None:
+def test_two_processes_give_exactly_the_estimates_of_one(both_ways: dict[bool, Heard]) -> None:
     one, two = (both_ways[split][0] for split in (False, True))
     for name in EmotionEstimate.get_fields_and_field_types():
         if not name.startswith("latency"):
@@ -173,7 +173,7 @@ def test_a_bundle_of_waveform_clip_and_whole_prompt_runs_in_one_process_and_in_t
 
 
 @pytest.mark.data
-def test_drafts_go_out_while_somebody_speaks(make_bench: MakeBench, speech: np.ndarray) -> None:
+def test_drafts_are_published_during_speech(make_bench: MakeBench, speech: np.ndarray) -> None:
     bench = make_bench(parameters={"use_sim_time": True, "provisional_period": 0.5})
     Play(bench).sound(speech[: 3 * RATE])  # the sentence goes on
     bench.wait(lambda: len(bench.utterances) >= 2, "drafts")

@@ -1,4 +1,4 @@
-"""A thread that spins always ends, at whatever moment it is told to."""
+"""A spinning thread always ends, whenever it is stopped."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rclpy.node import Node
 from erc_ros.nodes.spinning import Spinning
 
 
-def test_it_ends_when_told_between_its_look_and_its_wait() -> None:
+def test_it_ends_if_stopped_between_check_and_wait() -> None:
     context = Context()
     context.init()
     node = Node("spun", context=context)  # without timers: nothing wakes the executor by itself
@@ -34,7 +34,7 @@ def test_it_ends_when_told_between_its_look_and_its_wait() -> None:
     context.try_shutdown()
 
 
-def test_a_callback_that_does_not_return_is_told_and_an_error_kept() -> None:
+def test_a_callback_that_does_not_return_is_reported_and_an_error_kept() -> None:
     context = Context()
     context.init()
     node = Node("spun", context=context)

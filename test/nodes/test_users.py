@@ -1,4 +1,4 @@
-"""A driver of another user than the nodes, as with a container: config/fastdds_udp.xml."""
+"""Driver and nodes of different users, as with a container: config/fastdds_udp.xml."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tiny bundle, and a small recording with texts, sound and a camera."""
+"""A tiny bundle, and a small recording with texts, audio and a camera."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PHRASES = [
 
 @pytest.fixture(scope="session")
 def robot(tmp_path_factory: pytest.TempPathFactory) -> RobotConfig:
-    """Random weights, and nobody told apart."""
+    """Random weights, without speaker diarization."""
     bundle = write_tiny_bundle(tmp_path_factory.mktemp("models") / "tiny")
     return RobotConfig().changed(bundle=str(bundle), speaker_model="none", min_confidence=0.0)
 
@@ -37,7 +37,7 @@ def noise() -> np.ndarray:
 def recording(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, noise: np.ndarray
 ) -> Path:
-    """6 s: nobody is heard, somebody is seen, three texts come; in both storage formats."""
+    """6 s without speech, with a face and three texts, in both storage formats."""
     folder = tmp_path_factory.mktemp("recording") / "bag"
     camera = portrait(PHRASES[:1])
     return write_conversation(

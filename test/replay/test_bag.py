@@ -1,4 +1,4 @@
-"""Recordings: whole, cut short, strange, empty."""
+"""Recordings: intact, truncated, unusual, empty."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_what_was_written_is_read_in_its_order(tmp_path: Path, storage: str) -> 
     ("storage", "share"),
     [("mcap", 0.4), ("mcap", 0.999), ("sqlite3", 0.8), ("sqlite3", 0.999)],
 )
-def test_a_bag_cut_short_gives_what_is_whole_and_says_so(
+def test_a_truncated_bag_yields_its_intact_part_with_a_warning(
     tmp_path: Path, storage: str, share: float
 ) -> None:
     folder = write(tmp_path / "bag", storage, chunks=4000)
@@ -112,7 +112,7 @@ def test_garbage_in_the_middle_of_a_bag_loses_only_the_rest(tmp_path: Path, stor
 
 
 @pytest.mark.parametrize("storage", STORAGES)
-def test_an_empty_bag_names_what_is_missing(tmp_path: Path, storage: str) -> None:
+def test_an_empty_bag_names_the_missing_types(tmp_path: Path, storage: str) -> None:
     with BagWriter(tmp_path / "bag", storage):
         pass
     with Bag(tmp_path / "bag") as bag, pytest.raises(BagError, match="topic"):
@@ -127,7 +127,7 @@ def test_messages_that_still_wait_in_a_journal_are_missed_aloud(tmp_path: Path) 
     assert "wal_checkpoint" in next(iter(bag.warnings))
 
 
-def test_what_is_no_bag_is_refused_with_the_way_out(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_bag_is_refused_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(BagError, match="exist"):
         Bag(tmp_path / "nowhere")
     with pytest.raises(BagError, match=r"\.mcap.*\.db3"):
@@ -188,7 +188,7 @@ def test_topics_are_chosen_by_type(tmp_path: Path) -> None:
     }
 
 
-def test_a_choice_between_several_topics_is_told(tmp_path: Path) -> None:
+def test_a_choice_between_several_topics_is_reported(tmp_path: Path) -> None:
     bag = write_topics(tmp_path / "bag", [("/left", IMAGE), ("/right", IMAGE)])
     from collections import Counter
 
@@ -198,7 +198,7 @@ def test_a_choice_between_several_topics_is_told(tmp_path: Path) -> None:
     assert choose_topics(bag, {"image": "/right"})["image"][0].name == "/right"
 
 
-def test_what_each_voice_says_is_preferred_to_all_in_one(tmp_path: Path) -> None:
+def test_texts_per_voice_are_preferred_to_one_topic_of_all_texts(tmp_path: Path) -> None:
     voices = ["/humans/voices/a/speech", "/humans/voices/b/speech"]
     bag = write_topics(tmp_path / "bag", [(name, SPEECH) for name in ("/speech", *voices)])
     topics = choose_topics(bag, {})
@@ -206,7 +206,7 @@ def test_what_each_voice_says_is_preferred_to_all_in_one(tmp_path: Path) -> None
     assert choose_topics(bag, {"speech": "/speech"})["speech"][0].name == "/speech"
 
 
-def test_what_we_told_ros4hri_ourselves_is_no_input_of_the_next_run(tmp_path: Path) -> None:
+def test_own_outputs_for_ros4hri_are_not_used_as_input(tmp_path: Path) -> None:
     own = "/humans/voices/erc_c1_0"
     sound = "audio_common_msgs/msg/AudioData"
     topics = [("/asr/result", TEXT), (f"{own}/speech", SPEECH), (f"{own}/audio", sound)]
@@ -230,7 +230,7 @@ def test_only_unusable_topics_are_an_error_that_lists_them(tmp_path: Path) -> No
         choose_topics(bag, {})
 
 
-def test_an_unknown_type_is_counted_and_left_out(tmp_path: Path) -> None:
+def test_an_unknown_type_is_counted_and_skipped(tmp_path: Path) -> None:
     from rosbags.rosbag2 import StoragePlugin, Writer
 
     store = typestore()
@@ -269,7 +269,7 @@ def test_the_older_live_speech_is_read_by_the_bags_own_definition(tmp_path: Path
     assert record.message.language == "de_DE"
 
 
-def test_damaged_messages_are_counted_and_left_out(tmp_path: Path) -> None:
+def test_damaged_messages_are_counted_and_skipped(tmp_path: Path) -> None:
     from rosbags.rosbag2 import StoragePlugin, Writer
 
     store = typestore()

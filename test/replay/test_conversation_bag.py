@@ -1,4 +1,4 @@
-"""The recordings that are made here."""
+"""The synthetic recordings of the demo."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def records(folder: Path, topic: str) -> list:
         return list(bag.messages({topic}))
 
 
-def test_the_sound_is_there_to_the_sample(tmp_path: Path, noise: np.ndarray) -> None:
+def test_the_audio_is_exact_to_the_sample(tmp_path: Path, noise: np.ndarray) -> None:
     write_conversation(tmp_path / "bag", noise, [])
     messages = records(tmp_path / "bag", "/audio")
     data = b"".join(record.message.audio.data.tobytes() for record in messages)
@@ -77,7 +77,7 @@ def test_a_recording_is_never_overwritten(tmp_path: Path, noise: np.ndarray) -> 
 
 @pytest.fixture(scope="module")
 def demo() -> tuple[np.ndarray, list[Phrase]]:
-    """The demo's sound, and when each turn of DIALOGUE was said."""
+    """The demo's audio, and the times of the turns of DIALOGUE."""
     pytest.importorskip("espeakng_loader", reason="the extra [demo] is not installed")
     from erc_ros.demo.voices import synthesiser
 
@@ -94,7 +94,7 @@ def said(demo: tuple[np.ndarray, list[Phrase]], speaker: int) -> list[np.ndarray
     ]
 
 
-def test_three_people_talk_for_less_than_a_minute_and_nobody_answers_himself(
+def test_three_people_alternate_for_less_than_a_minute(
     demo: tuple[np.ndarray, list[Phrase]],
 ) -> None:
     sound, phrases = demo
@@ -107,7 +107,7 @@ def test_three_people_talk_for_less_than_a_minute_and_nobody_answers_himself(
     assert all(one != other for one, other in pairwise(speakers))
 
 
-def test_the_demos_voices_are_heard_as_speech(demo: tuple[np.ndarray, list[Phrase]]) -> None:
+def test_the_demos_voices_are_detected_as_speech(demo: tuple[np.ndarray, list[Phrase]]) -> None:
     for speaker in range(len(VOICES)):
         for turn in said(demo, speaker):
             voice = SileroVoiceActivity()
@@ -115,7 +115,7 @@ def test_the_demos_voices_are_heard_as_speech(demo: tuple[np.ndarray, list[Phras
             assert np.mean([voice.feed(frame) > 0.5 for frame in frames]) > 0.7
 
 
-def test_a_speaker_network_tells_the_demos_voices_apart(
+def test_a_speaker_network_distinguishes_the_demos_voices(
     demo: tuple[np.ndarray, list[Phrase]],
 ) -> None:
     embedding = SpeakerEmbedding(MODEL)

@@ -1,4 +1,4 @@
-"""A recording through the core: the same every time, whatever is in it."""
+"""Offline replay of recordings is deterministic and robust."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_every_text_gets_an_estimate_in_its_order(recording: Path, robot: RobotC
 def test_the_bundle_for_companies_answers_from_the_words_alone(
     recording: Path, robot: RobotConfig
 ) -> None:
-    """edge-open has neither sound nor faces; there is somebody to be seen here."""
+    """edge-open has no audio and visual parts, but the recording shows a face."""
     result = run(recording, robot.changed(bundle="edge-open"))
     assert result.bundle.name == "edge-open"
     assert [row.text for row in result.rows] == TEXTS
@@ -159,7 +159,7 @@ def test_without_camera_or_microphone_the_rest_carries_on(
     assert (row.text, row.modalities) == ("Hello.", {"text": True, "audio": False, "visual": False})
 
 
-def test_only_sound_in_which_nobody_speaks_gives_no_estimate(
+def test_audio_without_speech_gives_no_estimate(
     tmp_path: Path, robot: RobotConfig, noise: np.ndarray
 ) -> None:
     write_conversation(tmp_path / "bag", noise, [])
@@ -238,7 +238,7 @@ def test_a_topic_can_be_chosen(recording: Path, robot: RobotConfig) -> None:
         run(recording, robot, speech="/other")
 
 
-def test_sound_of_the_other_audio_package_is_read(tmp_path: Path, robot: RobotConfig) -> None:
+def test_audio_of_the_other_audio_package_is_read(tmp_path: Path, robot: RobotConfig) -> None:
     kind = "audio_common_msgs/msg/AudioStamped"
     types = typestore(kind).types
     nothing = np.zeros(0, np.float32)
@@ -357,9 +357,7 @@ def test_overlap_is_in_the_files_and_null_where_it_is_unknown(
         assert [line["overlap"] for line in csv.DictReader(stream)] == ["", "0.25"]
 
 
-def test_who_is_known_by_voice_is_named_where_the_parameters_say_so(
-    tmp_path: Path, robot: RobotConfig
-) -> None:
+def test_known_voices_are_named(tmp_path: Path, robot: RobotConfig) -> None:
     pytest.importorskip("espeakng_loader", reason="the extra [demo] is not installed")
     texts = (  # the second long enough to know the voice, wherever eSpeak pauses in it
         "The boats come home when the lights go on.",
@@ -378,9 +376,7 @@ def test_who_is_known_by_voice_is_named_where_the_parameters_say_so(
     assert rows[0].person_id == "" and {row.person_id for row in rows[1:]} == {"Ada"}
 
 
-def test_sound_waits_for_the_info_as_it_does_in_the_nodes(
-    tmp_path: Path, robot: RobotConfig
-) -> None:
+def test_audio_waits_for_the_audio_info_as_in_the_nodes(tmp_path: Path, robot: RobotConfig) -> None:
     sound, info = "audio_common_msgs/msg/AudioData", "audio_common_msgs/msg/AudioInfo"
     with BagWriter(tmp_path / "bag") as writer:
         for number in range(40):

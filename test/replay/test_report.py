@@ -1,4 +1,4 @@
-"""The files of a replay, to the letter; what they were made with; how far a command is."""
+"""The exact files of a replay, their provenance, and progress of a command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows of a replay: what replaces what."""
+"""The rows of a replay and their replacement."""
 
 from __future__ import annotations
 

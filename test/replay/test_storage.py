@@ -1,4 +1,4 @@
-"""Recordings made to do harm: what unpacks to gigabytes, what computes rows, what is no file."""
+"""Hostile recordings: decompression bombs, computed rows, special files."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def zeros(size: int) -> bytes:
 
 @pytest.mark.parametrize("indexed", [True, False], ids=["indexed", "cut"])
 @pytest.mark.parametrize("declared", [2**30, 1000, 2**63], ids=["honest", "lying", "absurd"])
-def test_a_chunk_that_unpacks_to_a_gigabyte_is_left_out(
+def test_a_chunk_that_unpacks_to_a_gigabyte_is_skipped(
     tmp_path: Path, declared: int, indexed: bool
 ) -> None:
     file = mcap(tmp_path / "bag.mcap", zeros(2**30), declared, indexed=indexed)
@@ -110,7 +110,7 @@ def test_a_record_that_claims_to_be_huge_is_not_waited_for(tmp_path: Path) -> No
         Bag(file)
 
 
-def test_frames_after_frames_and_packings_that_nobody_knows_are_refused() -> None:
+def test_truncated_and_unknown_compression_is_refused() -> None:
     one = zstd([b"a" * 100])
     assert storage.unpack_zstd(one + one, 200) == b"a" * 200
     with pytest.raises(storage.StorageError, match="199"):
@@ -166,7 +166,7 @@ def test_a_database_that_computes_its_rows_is_refused(tmp_path: Path, schema: st
     assert time.perf_counter() - begin < 5
 
 
-def test_rows_of_nonsense_and_rows_too_large_are_left_out(
+def test_invalid_rows_and_rows_that_are_too_large_are_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -188,7 +188,7 @@ def test_rows_of_nonsense_and_rows_too_large_are_left_out(
 
 
 @pytest.mark.parametrize("name", ["bag.mcap", "bag.db3"])
-def test_what_is_no_file_is_not_opened(tmp_path: Path, name: str) -> None:
+def test_only_regular_files_are_opened(tmp_path: Path, name: str) -> None:
     (tmp_path / "pipe").mkdir()
     os.mkfifo(tmp_path / "pipe" / name)  # opening it would wait for ever
     (tmp_path / "zero").mkdir()
@@ -241,7 +241,7 @@ def test_a_file_that_unpacks_to_far_more_than_it_has_is_refused(
 
 
 @pytest.mark.parametrize("plugin", list(StoragePlugin))
-def test_a_recording_cut_at_any_place_gives_what_is_whole_or_says_why_not(
+def test_a_recording_truncated_anywhere_yields_its_intact_part_or_an_error(
     tmp_path: Path, plugin: StoragePlugin
 ) -> None:
     folder = a_bag(tmp_path / "bag", plugin)
@@ -357,7 +357,7 @@ module somebody_msgs { module msg { struct Mood { octet kind; }; }; };
 
 
 @pytest.mark.parametrize("storage", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
-def test_an_empty_file_beside_others_costs_nothing(tmp_path: Path, storage: StoragePlugin) -> None:
+def test_an_empty_file_next_to_others_is_ignored(tmp_path: Path, storage: StoragePlugin) -> None:
     folder = a_bag(tmp_path / "bag", storage)
     (file,) = (file for file in folder.iterdir() if file.suffix in (".mcap", ".db3"))
     file.with_name(f"bag_9{file.suffix}").touch()  # the recorder was ended before it wrote to it
@@ -365,5 +365,5 @@ def test_an_empty_file_beside_others_costs_nothing(tmp_path: Path, storage: Stor
         assert len(list(bag.messages({"/speech"}))) == 300 and bag.warnings
 
 
-def test_the_bound_of_a_record_lets_a_picture_of_8k_through() -> None:
+def test_the_bound_of_a_record_permits_an_8k_image() -> None:
     assert RECORD_BYTES > 7680 * 4320 * 3

@@ -1,4 +1,4 @@
-"""A bundle of a system in the nodes over DDS: waveforms, clips of its own size, whole prompts."""
+"""A bundle of a paper's system in the nodes over DDS: waveforms, clips, prompts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture: something to see for every recording, nothing that overlaps or breaks."""
+"""The timeline image: valid for every recording, without overlapping text."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def colours_in(file: Path) -> set[tuple[int, int, int]]:
     return {tuple(map(int, c[::-1])) for c in np.unique(picture.reshape(-1, 3), axis=0)}
 
 
-def test_each_emotion_has_its_colour_in_the_picture(tmp_path: Path) -> None:
+def test_each_emotion_has_its_color_in_the_image(tmp_path: Path) -> None:
     draw([row(n, label) for n, label in enumerate(LABELS)], tmp_path / "t.png", 0)
     seen = colours_in(tmp_path / "t.png")
     for colour in COLOURS.values():
         assert tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)) in seen
 
 
-def test_a_recording_without_utterances_has_a_picture_too(tmp_path: Path) -> None:
+def test_a_recording_without_utterances_has_an_image(tmp_path: Path) -> None:
     (file,) = draw([], tmp_path / "t.png", 0)
     empty = cv2.imread(str(file))
     assert empty is not None and empty.shape[1] == 1600
@@ -69,7 +69,7 @@ def test_a_recording_without_utterances_has_a_picture_too(tmp_path: Path) -> Non
     assert shown <= {"neutral"}  # no emotion; gray is in the letters, too
 
 
-def test_a_long_recording_has_several_pictures(tmp_path: Path) -> None:
+def test_a_long_recording_has_several_images(tmp_path: Path) -> None:
     files = draw([row(n) for n in range(2 * PER_PAGE + 1)], tmp_path / "t.png", 0)
     assert [file.name for file in files] == ["t.png", "t-2.png", "t-3.png"]
 
@@ -78,7 +78,7 @@ def test_a_long_recording_has_several_pictures(tmp_path: Path) -> None:
     "text", ["", "$x^2$ \\frac{", "word " * 500, "W" * 5000, "你好，世界", "a\nb\tc\x00d", "🙂"]
 )
 def test_any_text_can_be_drawn(tmp_path: Path, text: str) -> None:
-    """What was said changes the column of texts, and nothing else."""
+    """Texts change only the column of texts."""
     pictures = []
     for said in ("Hello.", text):
         draw([row(0, text=said)], tmp_path / "t.png", 0)
@@ -100,7 +100,7 @@ def test_odd_rows_can_be_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "t.svg").read_text().count("<svg") == 1
 
 
-def test_an_utterance_over_which_somebody_else_speaks_is_marked(tmp_path: Path) -> None:
+def test_an_overlapped_utterance_is_marked(tmp_path: Path) -> None:
     pictures = []
     for overlap in (None, 0.19, 0.2):
         draw([row(0, text="word " * 50, overlap=overlap)], tmp_path / "t.png", 0)

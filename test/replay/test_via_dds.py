@@ -53,7 +53,7 @@ def test_the_nodes_say_the_same_as_the_replay(
     assert live.timing["latency_ms"]["max"] > 0
 
 
-def test_a_broken_bundle_is_an_error_that_says_what(
+def test_a_broken_bundle_is_an_error_with_its_reason(
     tmp_path: Path, robot: RobotConfig, noise: object
 ) -> None:
     path = write_conversation(tmp_path / "bag", noise, PHRASES[:1])

@@ -1,4 +1,4 @@
-"""`erc replay` shows why: rows, summary, picture and what it prints."""
+"""Explanations in `erc replay`: rows, summary, image and console."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def row(why: dict[str, Why]) -> Row:
     )
 
 
-def test_the_picture_has_what_a_modality_indicates_and_what_decided(tmp_path: Path) -> None:
+def test_the_image_shows_what_each_modality_indicates_and_which_decided(tmp_path: Path) -> None:
     words = Why("joy", 0.5, 1.0, "fear", 0.4)
     voice = Why("anger", 0.8, 0.02, "joy", 0.5, "disagrees")
     draw([row({})], tmp_path / "plain.png", 0)
