@@ -64,7 +64,7 @@ def test_an_error_goes_to_the_node_and_the_worker_carries_on() -> None:
 
 
 def test_a_queue_is_bounded_in_bytes_as_well() -> None:
-    inbox = Inbox({"audio": 500, "speech": 5}, most_bytes=100)
+    inbox = Inbox({"audio": 500, "speech": 5}, max_bytes=100)
     inbox.put("speech", "hello", size=100)
     for number in range(10):
         inbox.put("audio", number, size=30)

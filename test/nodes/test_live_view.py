@@ -27,7 +27,7 @@ TOPICS = {"/image_emotions", "/emotion_markers", "/emotions", "/emotion_state", 
 
 def shown(**fields: object) -> ShownEstimate:
     known = {"who": "Ada", "face_id": "face1", "label": "joy", "confidence": 0.9}
-    return ShownEstimate(**{**known, "valence": 1.0, "came": 0, **fields})
+    return ShownEstimate(**{**known, "valence": 1.0, "arrived": 0, **fields})
 
 
 def test_a_face_box_has_the_color_of_its_estimate() -> None:
@@ -89,7 +89,7 @@ def test_images_are_drawn_only_with_a_subscriber_and_consent(
     bench.wait(look(3), "three frames")
     assert not drawn
     pictures = bench.listen(Image, "image_emotions", 5)
-    bench.wait(lambda: node._view._pictures.get_subscription_count(), "somebody looks")
+    bench.wait(lambda: node._view._images.get_subscription_count(), "somebody looks")
     estimate = bench.say("I got the job!")
     bench.wait(look(3), "three more frames")
     bench.wait(lambda: pictures and drawn, "a picture")
