@@ -245,7 +245,8 @@ def test_an_unknown_type_is_counted_and_skipped(tmp_path: Path) -> None:
     with Bag(tmp_path / "bag") as bag:
         records = list(bag.messages({"/speech", "/odd"}))
         assert [r.message.data for r in records] == ["hello"]
-        assert bag.warnings == {"/odd: messages cannot be read as odd_msgs/msg/Odd, skipped": 1}
+        ((text, count),) = bag.warnings.items()
+        assert count == 1 and "/odd" in text and "odd_msgs/msg/Odd" in text
 
 
 def test_the_older_live_speech_is_read_by_the_bags_own_definition(tmp_path: Path) -> None:
@@ -280,9 +281,8 @@ def test_damaged_messages_are_counted_and_skipped(tmp_path: Path) -> None:
         writer.write(connection, START + 1, good)
     with Bag(tmp_path / "bag") as bag:
         assert [r.message.data for r in bag.messages({"/speech"})] == ["hello"]
-        assert bag.warnings == {
-            "/speech: messages cannot be read as std_msgs/msg/String, skipped": 1
-        }
+        ((text, count),) = bag.warnings.items()
+        assert count == 1 and "/speech" in text and "std_msgs/msg/String" in text
 
 
 def test_a_field_that_is_added_to_a_msg_file_is_written_and_read(
