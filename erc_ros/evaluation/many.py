@@ -58,7 +58,7 @@ def run(
 ) -> list[Kept]:
     """Run the jobs that are not cached; return results in the order of the jobs.
 
-    Failures are results as well (`Recording.error`) and are not cached.
+    Failures are results as well (`Recording.error`), but are tried again in the next run.
 
     Args:
         folder: the cache; only its owner can read it and its files.

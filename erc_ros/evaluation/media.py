@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SPEECH_BITS = 24_000  # bit/s of Opus; speech in full quality (RFC 6716, section 2.1.1)
 FACE_SIDE = 128  # pixels
-INLINE = 32 * 2**20  # bytes of base64 in a page; phones can open larger pages only slowly
+INLINE = 32 * 2**20  # bytes of base64 in a page, which phones can still open
 _BITEXACT = {"fflags": "+bitexact"}  # neither date, nor version, nor a random serial number
 _QUALITY = (cv2.IMWRITE_JPEG_QUALITY, 75)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 FILE = "embeddings.safetensors"
-OF_NOBODY = "nobody"
+NEGATIVE_SPLIT = "nobody"
 """Split of negatives, such as images without a face or audio without speech; labels are -1."""
 
 

@@ -15,7 +15,7 @@ from erc_ros.training.encoders.text.evaluation import predict
 from erc_ros.training.encoders.text.examples import TextConfig
 from erc_ros.training.encoders.text.mixture import MOST_REPEATED, read_corpus, repeated
 from erc_ros.training.encoders.text.model import load_tokenizer, make_model
-from erc_ros.training.engine.embeddings import FILE, OF_NOBODY, Embedded, load_embeddings
+from erc_ros.training.engine.embeddings import FILE, NEGATIVE_SPLIT, Embedded, load_embeddings
 from erc_ros.training.engine.history import folder_of
 from erc_ros.training.engine.recipe import KEPT, read_recipe
 from erc_ros.training.engine.runs import SPLITS
@@ -110,7 +110,7 @@ def modality_clips(
     result = {}
     for name, matched in simulated.items():
         file = Path(getattr(folders, name)) / FILE
-        of, negatives = clips(file), load_embeddings(file).get(OF_NOBODY)
+        of, negatives = clips(file), load_embeddings(file).get(NEGATIVE_SPLIT)
         between = of["dev"].embeddings[matched.dev_between.ravel()]
         nothing = None if negatives is None else negatives.embeddings
         result[name] = ModalityClips(of["train"], of["dev"], between, nothing)

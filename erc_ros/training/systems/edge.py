@@ -1,7 +1,7 @@
 """Fit the late fusion of the robot on simulated trimodal dialogues (`simulation`).
 
-The classifiers are fitted without gradient descent over epochs (`fusion.late_fusion`); the failure
-probabilities of voice and face are fitted on dev, by the loss with missing or broken modalities
+The classifiers are fitted by logistic regression (`fusion.late_fusion`); the failure probabilities
+of voice and face are fitted on dev, by the loss with missing or broken modalities
 (`fusion.conditions`). Test is evaluated once.
 
 Results: OUT/seed-0/ and its copy OUT/best/ with fusion.onnx, metrics.json, best.safetensors,

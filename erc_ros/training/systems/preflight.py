@@ -29,7 +29,7 @@ ASSUMED = {"train": 9989, "dev": 1109, "test": 2610}
 TOKENS = {"TextEncoderConfig": 128, "SpeechEncoderConfig": 150, "VideoEncoderConfig": 1568}
 """Tokens per utterance: a prompt, 3 s of audio, 8 images of 14 x 14 patches."""
 OPERATIONS_PER_SECOND = {"cpu": 6.0e10, "cuda": 3.0e13}
-"""Operations per second: of two cores, and of a GPU of 24 GB in bfloat16."""
+"""Multiplications and additions per second: two cores, and a GPU of 24 GB in bfloat16."""
 DECODING_SECONDS = 0.36
 """CPU time to decode a 3 s clip of 720p, for training and for features, s."""
 DECODED_BYTES = 8 * 224 * 224 * 3

@@ -29,7 +29,7 @@ from erc_ros.training.encoders.visual.train import (  # noqa: E402
     to_labels,
     train,
 )
-from erc_ros.training.engine.embeddings import OF_NOBODY, load_embeddings  # noqa: E402
+from erc_ros.training.engine.embeddings import NEGATIVE_SPLIT, load_embeddings  # noqa: E402
 from erc_ros.training.engine.evaluation import read_run  # noqa: E402
 from erc_ros.training.engine.recipe import Recipe, RecipeError  # noqa: E402
 
@@ -296,9 +296,9 @@ def test_training_leaves_a_part_that_equals_torch(recipe: Recipe, corpus: Path) 
         "train": 20,
         "valid": 20,
         "test": 20,
-        OF_NOBODY: 1000,
+        NEGATIVE_SPLIT: 1000,
     }
-    assert (embedded[OF_NOBODY].labels == -1).all()
+    assert (embedded[NEGATIVE_SPLIT].labels == -1).all()
     faces = as_input(torch.from_numpy(data.test.pictures)).numpy()
     got = Network(best / "face.onnx")({"faces": faces})["embedding"]
     np.testing.assert_allclose(got, embedded["test"].embeddings, atol=1e-4)

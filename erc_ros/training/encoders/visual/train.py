@@ -29,7 +29,7 @@ from erc_ros.training.encoders.augmentation import FaceAugmentation, augment_fac
 from erc_ros.training.encoders.mixing import cross_entropy, insert_negatives, mixup_share
 from erc_ros.training.encoders.visual.model import FaceNetwork, FaceNetworkConfig
 from erc_ros.training.engine import prediction
-from erc_ros.training.engine.embeddings import FILE, OF_NOBODY, Embedded, save_embeddings
+from erc_ros.training.engine.embeddings import FILE, NEGATIVE_SPLIT, Embedded, save_embeddings
 from erc_ros.training.engine.history import record
 from erc_ros.training.engine.recipe import Recipe
 from erc_ros.training.engine.runs import Predicted, choose_best, log_probabilities, write_run
@@ -265,7 +265,7 @@ def finish(model: FaceNetwork, data: FerPlus, content: Mapping[str, Any], out: P
     negatives = no_faces(NEGATIVES, SIZE, torch.Generator().manual_seed(content["seed"]))[:, 0]
     images = (negatives * 255).round().to(torch.uint8).numpy()
     no_label = np.full(NEGATIVES, -1, np.int64)
-    embedded[OF_NOBODY] = Embedded(predict(model, images)[0], no_label)
+    embedded[NEGATIVE_SPLIT] = Embedded(predict(model, images)[0], no_label)
     save_embeddings(embedded, out / FILE)
     seven = to_labels(data.test.labels), to_label_probabilities(probabilities["test"])
     predicted = probabilities["valid"].argmax(axis=1)
