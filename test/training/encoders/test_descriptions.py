@@ -101,8 +101,8 @@ def test_descriptions_of_another_model_are_not_mixed_in(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("nothing", "line 2 is no description"),
-        ('{"key": "a"}', "line 2 is no description"),
+        ("nothing", "line 2 .*description"),
+        ('{"key": "a"}', "line 2 .*description"),
         ('{"key": 1, "text": "", "tries": 1, "named": [], "model": "m"}', "key is 1"),
         (
             '{"key": "b", "text": "so happy", "tries": 1, "named": [], "model": "written"}',

@@ -234,7 +234,7 @@ Change = Callable[[Path], object]
 UNUSABLE: dict[str, tuple[Change, str]] = {
     "offline": (
         lambda run: (run / "stages/fusion/best").rename(run / "stages/fusion/magt-offline"),
-        r"trained offline only \(magt-offline\).*a robot cannot wait",
+        r"trained offline only \(magt-offline\).*add causal",
     ),
     "unfinished": (
         lambda run: shutil.rmtree(run / "stages/fusion/best"),
