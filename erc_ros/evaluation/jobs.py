@@ -26,7 +26,7 @@ from erc_ros.annotations.joining import (
 from erc_ros.annotations.marks import AnnotationError, Mark
 from erc_ros.annotations.records import Annotations, Segment, TierReading
 from erc_ros.evaluation import run
-from erc_ros.evaluation.matching import clock_difference, match, unedited
+from erc_ros.evaluation.matching import clock_difference, covered, match, unedited
 from erc_ros.evaluation.records import Recording
 from erc_ros.evaluation.run import EvaluatedSystem, Progress, TimeRange, answer, check_part
 from erc_ros.evaluation.transcripts import cues_for, find_transcript, recognizer_for
@@ -228,6 +228,13 @@ def _truth(
             f"{', '.join(truth.files)}: the annotations fit the speech clearly better if moved by "
             f"{-late / NS:+.1f} s: a different clock? Check it, and give --offset "
             f"{name and name + '='}{(job.offset - late) / NS:.1f}",
+        )
+    unannotated = sum(not covered(each, kept) for each in recording.predictions)
+    if not late and 2 * unannotated > len(recording.predictions):
+        notices += (
+            f"{unannotated} of {len(recording.predictions)} utterances are at times without "
+            "annotation, which DER, TEER and cpWER count as errors: was only a part of the "
+            "recording, or of the people, annotated?",
         )
     if equal := unedited(kept, recording.predictions, recording.duration):
         notices += (_unedited(equal, len(kept), name),)

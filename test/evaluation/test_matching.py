@@ -102,6 +102,21 @@ def test_the_annotator_with_another_clock_is_named_with_the_whole_offset(tmp_pat
     assert notice.endswith("--offset RA2=-2.5")
 
 
+@pytest.mark.parametrize("annotated", [1, 2])
+def test_annotations_of_less_than_half_of_the_speech_are_noticed(
+    tmp_path: Path, annotated: int
+) -> None:
+    file = tmp_path / "talk.csv"
+    lines = ["start,end,speaker,emotion", "1,2.5,Anna,joy", "9,9.9,Anna,joy"][: annotated + 1]
+    file.write_text("\n".join(lines) + "\n")
+    spans = [(1, 2.8), (4, 6), (9, 10.0)]
+    found = talks.recording(None, [talks.prediction(*span, "0", "anger") for span in spans])
+    job = EvaluationJob("talk", tmp_path, EvaluatedSystem("a"), truth=(file,))
+    truth = joined(job, found).truth
+    assert truth is not None
+    assert any("2 of 3" in each for each in truth.notices) == (annotated == 1)
+
+
 def test_annotations_that_equal_the_estimates_are_counted() -> None:
     spans = [(1, 2.8, "joy"), (4.1, 6.6, "anger"), (7.5, 8, "neutral")]
     predicted = [talks.prediction(*span[:2], "0", span[2], "Well then.") for span in spans]
