@@ -248,6 +248,17 @@ def test_audio_and_video_of_the_whole_recording_go_to_a_time_of_the_timeline(
 
 
 @pytest.mark.parametrize("page", ["small", "large"], indirect=True)
+@pytest.mark.parametrize("width", [1280, 500])
+def test_names_of_lanes_are_shown_whole(page: Page, width: int) -> None:
+    page.driver.set_window_size(width, 900)
+    names = page.script(
+        "return Array.from(document.querySelectorAll('.who')).map((name) => [name.textContent, "
+        "name.scrollWidth <= name.clientWidth && name.scrollHeight <= name.clientHeight])"
+    )
+    page.driver.set_window_size(1280, 900)
+    assert ["speaker 1 = anna", True] in names and all(is_whole for _, is_whole in names)
+
+
 def test_a_telephone_needs_no_sideways_scrolling(page: Page) -> None:
     metrics = {"width": 390, "height": 800, "deviceScaleFactor": 2, "mobile": True}
     page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
