@@ -125,10 +125,10 @@ def test_corrections_that_overtake_their_utterances_wait_for_them(
     node, published = bench.nodes[1], list(enumerate(TALK, start=1))
     for number, what in published:
         if isinstance(what, SpeakerCorrected):
-            node._hear_correction(speaker_correction_message(what, "", number))
+            node._receive_correction(speaker_correction_message(what, "", number))
     for number, what in published:
         if isinstance(what, Utterance):
-            node._hear_utterance(utterance_message(what, True, True, number))
+            node._receive_utterance(utterance_message(what, True, True, number))
     assert probabilities(bench, 5) == expected
     assert [estimate.sequence for estimate in bench.estimates] == [1, 2, 4, 8, 9]
 
@@ -139,7 +139,7 @@ def test_an_utterance_whose_predecessor_is_lost_is_answered_all_the_same(
     bench = make_bench(split=True)
     node = bench.nodes[1]
     for number in (1, 3):
-        node._hear_utterance(utterance_message(utterance(number, "0"), True, True, number))
+        node._receive_utterance(utterance_message(utterance(number, "0"), True, True, number))
     assert len(probabilities(bench, 2)) == 2
     bench.wait(lambda: bench.value("emotion_node: recognizer", "lost_by_dds") == "1", "counted")
 
@@ -150,8 +150,8 @@ def test_later_messages_do_not_wait_for_an_unusable_one(make_bench: MakeBench) -
     broken = utterance_message(utterance(2, "0"), True, True, 2)
     broken.end.sec = 0
     for message in (utterance_message(utterance(1, "0"), True, True, 1), broken):
-        node._hear_utterance(message)
-    node._hear_utterance(utterance_message(utterance(3, "0"), True, True, 3))
+        node._receive_utterance(message)
+    node._receive_utterance(utterance_message(utterance(3, "0"), True, True, 3))
     assert len(probabilities(bench, 2)) == 2
     bench.wait(lambda: bench.value("emotion_node: recognizer", "unusable") == "1", "counted")
     assert bench.value("emotion_node: recognizer", "lost_by_dds") == "0"
