@@ -259,7 +259,7 @@ def test_too_little_memory_names_the_key_to_lower(batch: int, way_out: str, tmp_
     ("error", "way_out"),
     [
         (TooLargeError("a batch of 8"), r"a batch of 8: lower stages\.text\.trainer\.batch_size"),
-        (TooLargeError("a single example", single=True), "single example: take a smaller model"),
+        (TooLargeError("a single example", single=True), r"single example.*stages\.text"),
         (torch.OutOfMemoryError("CUDA out of memory"), r"lower stages\.text\.trainer\.batch_size"),
         (RuntimeError("TooLargeError: of a process"), r"lower stages\.text\.trainer\.batch_size"),
     ],
