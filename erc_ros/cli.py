@@ -633,6 +633,10 @@ _COMMANDS: dict[str, tuple[Command, str]] = {
         _elsewhere("nodes.people"),
         "who is sensed by the running nodes; enroll, opt out and forget people",
     ),
+    "web": (
+        _elsewhere("live.robot_page"),
+        "a local web page of the running nodes: live view, enrollment, opt-out",
+    ),
     "train": (_elsewhere("training.command", explains=False), "train models by a recipe"),
     "evaluate-run": (
         _elsewhere("training.engine.evaluation", explains=False),
@@ -680,7 +684,8 @@ _COMMANDS: dict[str, tuple[Command, str]] = {
 _GROUPS = {
     "use": (
         *("run", "sense", "live", "replay", "annotate", "evaluate"),
-        *("evaluate-bag", "agreement", "import", "enrol", "people", "security-policy"),
+        *("evaluate-bag", "agreement", "import", "enrol", "people", "web"),
+        "security-policy",
         *("demo", "make-bag", "info", "models", "doctor"),
     ),
     "train": (

@@ -22,28 +22,30 @@ from erc_ros.values.opt_outs import speaker_key
 NODES = ("utterance_node", "emotion_node")
 PATIENCE = 10.0  # s to wait for a node, and for its response
 
-# action -> nodes, service, type and request. Success in one node suffices, as both may be one
-# process (opt_out), or the other one may have no data of this person (forget_person).
-_ACTIONS: dict[str, tuple[tuple[str, ...], str, Any, Callable[[argparse.Namespace], Any]]] = {
+# action -> nodes, service, type and request (of an id and a speaker). Success in one node suffices,
+# as both may be one process (opt_out), or the other one may have no data of this person
+# (forget_person).
+_ACTIONS: dict[str, tuple[tuple[str, ...], str, Any, Callable[[str, str], Any]]] = {
     "enrol": (
         NODES[:1],
         "enrol",
         Enrol,
-        lambda o: Enrol.Request(
-            person_id=o.id,
-            conversation_id=(o.speaker or "").rpartition("/")[0],
-            speaker_id=(o.speaker or "").rpartition("/")[2],
+        lambda name, speaker: Enrol.Request(
+            person_id=name,
+            conversation_id=speaker.rpartition("/")[0],
+            speaker_id=speaker.rpartition("/")[2],
         ),
     ),
     "forget": (
         NODES,
         "forget_person",
         ForgetPerson,
-        lambda o: ForgetPerson.Request(person_id=o.id),
+        lambda name, _: ForgetPerson.Request(person_id=name),
     ),
-    "opt-out": (NODES, "opt_out", OptOut, lambda o: OptOut.Request(id=o.id, opted_out=True)),
-    "opt-in": (NODES, "opt_out", OptOut, lambda o: OptOut.Request(id=o.id, opted_out=False)),
+    "opt-out": (NODES, "opt_out", OptOut, lambda id, _: OptOut.Request(id=id, opted_out=True)),
+    "opt-in": (NODES, "opt_out", OptOut, lambda id, _: OptOut.Request(id=id, opted_out=False)),
 }
+ACTIONS = tuple(_ACTIONS)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -65,7 +67,10 @@ def main(argv: Sequence[str]) -> int:
         if options.action == "list":
             print("\n".join(_lines(_sensing(node, executor))))
             return 0
-        return _change(node, executor, options)
+        speaker = getattr(options, "speaker", None) or ""
+        is_done, lines = change(node, executor, options.action, options.id, speaker)
+        print("\n".join(lines), file=sys.stdout if is_done else sys.stderr)
+        return 0 if is_done else 1
     finally:
         executor.shutdown()
         node.destroy_node()
@@ -93,29 +98,39 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _change(node: Node, executor: BoundedExecutor, options: argparse.Namespace) -> int:
-    nodes, service, kind, request = _ACTIONS[options.action]
+def change(
+    node: Node, executor: BoundedExecutor, action: str, id: str, speaker: str = ""
+) -> tuple[bool, list[str]]:
+    """Do one of ACTIONS; return whether a node did it, and what the nodes reply.
+
+    Args:
+        id: of the person, or the name to enroll. speaker: to enroll, CONVERSATION/SPEAKER.
+
+    Raises:
+        ErcValueError: no node answers.
+    """
+    nodes, service, kind, request = _ACTIONS[action]
     responses = {
-        name: _call(node, executor, kind, f"{name}/{service}", request(options)) for name in nodes
+        name: _call(node, executor, kind, f"{name}/{service}", request(id, speaker))
+        for name in nodes
     }
     is_done = any(response.success for response in responses.values())
-    for name, response in responses.items():
-        if response.success == is_done:
-            print(f"{name}: {response.message}", file=sys.stdout if is_done else sys.stderr)
-    return 0 if is_done else 1
+    lines = [f"{n}: {r.message}" for n, r in responses.items() if r.success == is_done]
+    return is_done, lines
 
 
 def _call(node: Node, executor: BoundedExecutor, kind: Any, service: str, request: Any) -> Any:
-    client = node.create_client(kind, service)
-    if not client.wait_for_service(PATIENCE):
-        raise ErcValueError(f"there is no service {node.resolve_service_name(service)}: {_HINT}")
-    future = client.call_async(request)
-    executor.spin_until_future_complete(future, PATIENCE)
-    if not future.done():
-        raise ErcValueError(
-            f"{node.resolve_service_name(service)} did not respond within {PATIENCE:.0f} s"
-        )
-    return future.result()
+    client, name = node.create_client(kind, service), node.resolve_service_name(service)
+    try:
+        if not client.wait_for_service(PATIENCE):
+            raise ErcValueError(f"there is no service {name}: {_HINT}")
+        future = client.call_async(request)
+        executor.spin_until_future_complete(future, PATIENCE)
+        if not future.done():
+            raise ErcValueError(f"{name} did not respond within {PATIENCE:.0f} s")
+        return future.result()
+    finally:
+        node.destroy_client(client)
 
 
 def _sensing(node: Node, executor: BoundedExecutor) -> Sensing:
@@ -133,11 +148,19 @@ _HINT = "check that the nodes are running and that --namespace matches"
 
 
 def _lines(sensing: Sensing) -> list[str]:
-    people = [f"{_id(person)}: {', '.join(person.modalities)}" for person in sensing.persons]
+    people = [
+        f"{id_of(person) or 'unknown speaker'}: {', '.join(person.modalities)}"
+        for person in sensing.persons
+    ]
     return [*(people or ["no person is sensed"]), f"opted out: {sensing.opted_out}"]
 
 
-def _id(person: SensedPerson) -> str:
-    speaker = speaker_key(person.conversation_id, person.speaker_id) if person.speaker_id else ""
-    ids = (person.person_id, speaker, person.voice_id, person.face_id)
-    return next((name for name in ids if name), "unknown speaker")
+def id_of(person: SensedPerson) -> str:
+    """The id of a person for opt-out and forgetting; "" without any."""
+    ids = (person.person_id, speaker_of(person), person.voice_id, person.face_id)
+    return next((name for name in ids if name), "")
+
+
+def speaker_of(person: SensedPerson) -> str:
+    """CONVERSATION/SPEAKER; "" if they have not spoken, or it is unknown who spoke."""
+    return speaker_key(person.conversation_id, person.speaker_id)
