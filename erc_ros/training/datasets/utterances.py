@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from erc_ros.training.datasets.findings import NOTHING, Finding, Findings
 
 LABELS = ("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger")  # MELD's order
-LANGUAGES = ("en",)  # of all corpora with text; the languages of an exported bundle
 LONGEST = 120 * 1_000_000_000
 """ns; no utterance is longer. One in MELD's test split claims 305 s."""
 

@@ -23,7 +23,7 @@ from erc_ros.metrics.calibration import fit_temperature
 from erc_ros.networks.network import Network
 from erc_ros.networks.session import signature
 from erc_ros.training.datasets import licences
-from erc_ros.training.datasets.utterances import LANGUAGES
+from erc_ros.training.datasets.corpora import find
 from erc_ros.training.engine.runs import MEASURED, read_metrics
 from erc_ros.training.export.card import CardPart, corpora, fusion_head, write_card
 from erc_ros.training.fusion.bundle_trial import answers
@@ -89,6 +89,22 @@ class BundleSpec:
         """Names of the training corpora of all networks."""
         return corpora(self.parts)
 
+    @property
+    def languages(self) -> list[str]:
+        """Of the corpora of its text encoder, or of the bundle from which that was taken."""
+        text = {name: part for name, part in self.parts.items() if name == "text"}
+        tags = [tag for name in corpora(text) for tag in _languages_of(name)]
+        tags += [tag for source in self.sources if source.text for tag in source.languages]
+        return list(dict.fromkeys(tags))
+
+
+def _languages_of(corpus: str) -> tuple[str, ...]:
+    """Languages of a corpus; empty: it is not installed here."""
+    try:
+        return find(corpus).languages
+    except ValueError:
+        return ()
+
 
 def assemble(staged: Path, spec: BundleSpec) -> Bundle:
     """Calibrate, measure and describe the networks in `staged`, and check that they load.
@@ -105,7 +121,7 @@ def assemble(staged: Path, spec: BundleSpec) -> Bundle:
         "name": spec.name,
         "version": spec.version,
         "labels": list(spec.labels),
-        "languages": list(LANGUAGES),
+        "languages": spec.languages,
         "anchors": {label: list(pair) for label, pair in anchors.items()},
         **{name: dict(spec.encoders[name]) for name in MODALITIES if name in spec.encoders},
         "fusion": {
