@@ -107,7 +107,7 @@ def change(
         id: of the person, or the name to enroll. speaker: to enroll, CONVERSATION/SPEAKER.
 
     Raises:
-        ErcValueError: no node answers.
+        ErcValueError: no node responds.
     """
     nodes, service, kind, request = _ACTIONS[action]
     responses = {
