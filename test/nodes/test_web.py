@@ -91,16 +91,14 @@ def test_the_image_goes_when_consent_does(robot: tuple[Bench, RobotPage]) -> Non
     bench, page = robot
     images = bench.talker(Image, "image_emotions", 1)
     allowed = bench.probe.create_publisher(Bool, "recording_allowed", 1)
-    bench.wait(lambda: state(page)["notes"] and not state(page)["speaking"], "it is allowed")
-    images.publish(Image(encoding="no such", height=2, width=2))
-
-    def is_shown() -> bool:  # consent may still change while its publisher is discovered
-        images.publish(image_message(bench.now()))
-        return bool(state(page)["width"] == 64)
-
-    bench.wait(is_shown, "the image")
-    assert request(page, "GET", "image.jpg")[1].startswith(b"\xff\xd8")
     bench.wait(lambda: allowed.get_subscription_count(), "the nodes look for consent")
+    for consent in (False, True):
+        allowed.publish(Bool(data=consent))
+        bench.wait(lambda c=consent: page._sensing.recording_allowed == c, "the consent")
+    images.publish(Image(encoding="no such", height=2, width=2))
+    images.publish(image_message(bench.now()))
+    bench.wait(lambda: state(page)["width"] == 64, "the image")
+    assert request(page, "GET", "image.jpg")[1].startswith(b"\xff\xd8")
     allowed.publish(Bool(data=False))
     bench.wait(lambda: not state(page)["image"], "the image is removed")
     images.publish(image_message(bench.now()))
