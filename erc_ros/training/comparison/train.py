@@ -21,10 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import RidgeClassifier
 from sklearn.preprocessing import StandardScaler
 from torch import nn
+from torch.nn.functional import cross_entropy
 
 from erc_ros.metrics import classification as metrics
 from erc_ros.metrics.significance import paired_bootstrap
@@ -42,6 +44,7 @@ from erc_ros.training.engine.trainer import TrainerConfig, load_weights, set_see
 from erc_ros.training.fusion.contract import check_head
 from erc_ros.training.fusion.dialogues import (
     Dialogues,
+    degraded,
     predict_conversations,
     shuffled,
     shuffled_utterances,
@@ -55,12 +58,16 @@ from erc_ros.training.fusion.objectives import (
 from erc_ros.training.fusion.simulation import ModalityDropout
 from erc_ros.training.fusion.train import HeadSizes, train_head
 from erc_ros.training.heads.base import MODALITIES, FusionModel
-from erc_ros.training.heads.registry import head_class, make_head, title_of
+from erc_ros.training.heads.registry import head_class, make_head, reads_context, title_of
 
 RIDGE = "ridge"
 """Baseline, not a fusion model: a linear classifier (least squares) of joined embeddings."""
 BATCHES = ("conversations", "utterances")
 MODES = ("no context", "causal", "offline")
+EPOCHS = {"dev": "weighted_f1", "last": "epoch", "degraded": "log_likelihood"}
+"""Of `ComparisonConfig.epoch`: the dev metric whose highest value chooses."""
+DEV_DRAWS = 10
+"""Of degraded dev."""
 COMPLETE = "complete"
 CONDITIONS = (
     COMPLETE,
@@ -97,7 +104,9 @@ class ComparisonConfig:
     modes: tuple[str, ...] = ("offline", "causal")
     """For models with context; `no context`: every utterance is a separate conversation."""
     epoch: str = "dev"
-    """The epoch that is tested: the best on `dev`, or the `last` if dev cannot select one."""
+    """Which one is tested: the best on `dev`; or, where the features were trained on labels of
+    dev, the `last`, or that with the lowest cross-entropy on dev `degraded` by `dropout.replaced`.
+    """
     resamples: int = 2000
     """Number of samples of the paired bootstrap."""
 
@@ -106,8 +115,8 @@ class ComparisonConfig:
             raise ValueError("a comparison needs at least one seed and one resample")
         if not self.modes or set(self.modes) - set(MODES):
             raise ValueError(f"modes is {self.modes}; they are {MODES}")
-        if self.epoch not in ("dev", "last"):
-            raise ValueError(f"epoch is {self.epoch!r}, must be 'dev' or 'last'")
+        if self.epoch not in EPOCHS:
+            raise ValueError(f"epoch is {self.epoch!r}, must be one of {list(EPOCHS)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +164,7 @@ class TableRow:
     @property
     def reads_context(self) -> bool:
         """Whether other utterances of the conversation change the result."""
-        return self.head != RIDGE and head_class(self.head).READS_CONTEXT
+        return self.head != RIDGE and reads_context(self.head, self.options)
 
     @property
     def trained_on(self) -> tuple[bool, ...]:
@@ -190,12 +199,15 @@ def setup_of(recipe: Recipe) -> Setup:
     Raises:
         RecipeError: a section is not usable.
     """
-    return Setup(
+    setup = Setup(
         recipe.section("comparison", ComparisonConfig),
         recipe.section("network", HeadSizes),
         recipe.section("dropout", ModalityDropout),
         recipe.section("trainer", TrainerConfig),
     )
+    if setup.config.epoch == "degraded" and not any(setup.dropout.replaced):
+        raise RecipeError("epoch: degraded needs the rates of `dropout: {replaced: ...}`")
+    return setup
 
 
 Results = dict[tuple[TableRow, str], list[dict[str, Any]]]
@@ -437,6 +449,8 @@ def run(
         setup.begin(model)
     objective = Objective(row.objective_config, model, teacher)
     dev = splits["dev"]
+    if setup.config.epoch == "degraded":  # the same draws for all rows and seeds
+        dev = degraded(dev, setup.dropout.replaced, DEV_DRAWS)
 
     def batches(epoch: int) -> list[NDArray[np.int64]]:
         rng = random.Random(trainer.seed * 1000 + epoch)
@@ -444,10 +458,12 @@ def run(
         return batched(splits["train"], trainer.batch_size, rng)
 
     def evaluate(model: nn.Module) -> dict[str, float]:
-        answers = predict_conversations(model, dev, row.tested_on).argmax(1)
+        logits = predict_conversations(model, dev, row.tested_on)
+        loss = cross_entropy(torch.from_numpy(logits), torch.from_numpy(dev.labels))
         return {
-            "weighted_f1": score(dev, answers, classes)["weighted_f1"],
+            "weighted_f1": score(dev, logits.argmax(1), classes)["weighted_f1"],
             "epoch": objective.epochs,
+            "log_likelihood": -loss.item(),
         }
 
     fitted = train_head(
@@ -458,7 +474,7 @@ def run(
         setup.dropout,
         batches=batches,
         evaluate=evaluate,
-        choose="weighted_f1" if setup.config.epoch == "dev" else "epoch",
+        choose=EPOCHS[setup.config.epoch],
         out=out,
         settings=settings,
         seen=row.trained_on,
@@ -587,7 +603,11 @@ def table(results: Results, corpus: ComparisonData, config: ComparisonConfig) ->
     seeds = ", ".join(str(result["settings"]["trainer"]["seed"]) for result in some)
     test = corpus.splits["test"]
     by_dev = config.epoch == "dev"
-    chosen = "the best epoch on dev" if by_dev else "the last epoch"
+    chosen = {
+        "dev": "the best epoch on dev",
+        "last": "the last epoch",
+        "degraded": "the epoch with the lowest cross-entropy on degraded dev",
+    }[config.epoch]
     best = "the highest mean on dev" if by_dev else "the highest mean on test, which flatters it"
     lines = [
         f"# {corpus.title}",

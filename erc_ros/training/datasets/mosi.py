@@ -30,7 +30,7 @@ NOTE = (
     "Sentiment (negative or positive), not emotion; one speaker per video. The features are those"
     " of bc-LSTM; its text and video networks were trained on the official train split with its"
     f" labels. Dev ({DEV_VIDEOS} videos) is part of that split, so dev is nearly always right and"
-    " cannot choose anything: it is shown, not used, where the last epoch is tested."
+    " cannot choose anything unless it is degraded (`epoch: degraded`)."
 )
 LIMIT = 5.0
 """Features are clipped at this number of standard deviations; openSMILE has outliers of 20."""

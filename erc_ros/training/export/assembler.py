@@ -29,7 +29,7 @@ from erc_ros.training.export.card import CardPart, corpora, fusion_head, write_c
 from erc_ros.training.fusion.bundle_trial import answers
 from erc_ros.training.fusion.dialogues import Dialogues
 from erc_ros.training.heads.base import MODALITIES
-from erc_ros.training.heads.registry import head_class
+from erc_ros.training.heads.registry import reads_context
 from erc_ros.training.manifest import write_manifest
 
 ANCHORS = {
@@ -156,8 +156,12 @@ def assemble(staged: Path, spec: BundleSpec) -> Bundle:
 
 def fused_utterances(run: Path, context: int) -> int:
     """Return `context`, or 1 if the fusion model of this run does not use context."""
-    head = fusion_head(read_metrics(run))
-    return context if not head or head_class(head).READS_CONTEXT else 1
+    metrics = read_metrics(run)
+    head = fusion_head(metrics)
+    if not head:
+        return context
+    row = {} if "head" in metrics else metrics["settings"]["row"]
+    return context if reads_context(head, row.get("options", {})) else 1
 
 
 def anchors_of(

@@ -110,6 +110,29 @@ def padded(rows: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
     return result
 
 
+def degraded(data: Dialogues, rates: Sequence[float], draws: int, seed: int = 0) -> Dialogues:
+    """A split, `draws` times, as hard as one whose labels the encoders have not seen.
+
+    Each embedding of an utterance is mixed with that of another one. rates: in which share of the
+    utterances the other's part is the larger one; text, audio, visual. Of halves a classifier
+    is unsure, so that its errors are uncertain ones, as on utterances new to an encoder.
+    """
+    rng, rows = np.random.default_rng(seed), np.tile(np.arange(len(data.labels)), draws)
+    mixed = {}
+    for name, rate in zip(MODALITIES, rates, strict=True):
+        own = getattr(data, name)
+        # The part of the other one is u^(1/k), u uniform: above a half in 1 - 0.5^k of all.
+        part = rng.random((len(rows), 1)) ** (1 / -np.log2(1 - rate)) if rate else 0.0
+        other = own[rng.integers(0, len(own), len(rows))]
+        mixed[name] = ((1 - part) * own[rows] + part * other).astype(np.float32)
+    offsets = np.repeat(np.arange(draws) * len(data.labels), len(data.labels))
+    present = None if data.present is None else data.present[rows]
+    labels, speakers = data.labels[rows], data.speakers[rows]
+    return Dialogues(
+        **mixed, labels=labels, speakers=speakers, first=data.first[rows] + offsets, present=present
+    )
+
+
 @torch.inference_mode()
 def predict_windows(
     model: nn.Module, data: Dialogues, context: int, modalities: Sequence[bool] = EVERYTHING

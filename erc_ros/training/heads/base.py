@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from erc_ros.training.heads.context import Context
 from erc_ros.values.settings import check, setting
 from erc_ros.values.utterance import MODALITIES as MODALITIES
 
@@ -35,6 +36,13 @@ class FusionModelConfig:
         0, "utterances before and after that attention reaches; 0: all, as in the papers", "",
         (0, 10_000),
     )  # fmt: skip
+    context: int = setting(
+        0, "width of recurrent layers over the embeddings, for encoders that read single "
+        "utterances; 0: none", "", (0, 10_000),
+    )  # fmt: skip
+    input_norm: bool = True
+    """Layer normalization of the embeddings. It removes their length, by which some encoders show
+    how certain they are. DDVLM's own (its equation) stays."""
     embeddings: tuple[int, ...] = (384, 128, 128)
     """Sizes of the text, audio and visual embeddings."""
     labels: int = setting(7, "number of labels", "", (1, 100_000))
@@ -108,13 +116,19 @@ class FusionModel(nn.Module, ABC):
     INDEPENDENT: ClassVar[bool] = False
     """Whether modalities are independent evidence, each with a calibrated classifier."""
     READS_CONTEXT: ClassVar[bool] = True
-    """Whether other utterances of the conversation change the logits of an utterance."""
+    """Whether other utterances of the conversation change the logits of an utterance, also without
+    the layers of `context`."""
 
     def __init__(self, config: FusionModelConfig) -> None:
         super().__init__()
         self.config = config
         self.correction: Tensor
         self.register_buffer("correction", torch.zeros(config.labels))  # (C,), logits minus it
+        self.context = nn.ModuleList(
+            Context(size, config.context, config.input_dropout, config.causal)
+            for size in config.embeddings
+            if config.context
+        )
 
     def forward(
         self,
@@ -158,6 +172,11 @@ class FusionModel(nn.Module, ABC):
         )  # (B, U, d_m) each
         if not torch.jit.is_tracing():
             self._check(embeddings, speakers)
+        if self.context:
+            embeddings = tuple(
+                read(x, seen[..., m])
+                for m, (read, x) in enumerate(zip(self.context, embeddings, strict=True))
+            )
         details = self.fuse(Inputs(embeddings, seen, speakers, valid))
         return details._replace(logits=details.logits - self.correction)
 

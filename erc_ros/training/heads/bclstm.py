@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from erc_ros.training.heads.base import Details, FusionModel, FusionModelConfig, Inputs
+from erc_ros.training.heads.context import moves
 from erc_ros.training.heads.inputs import Embed, shares
-from erc_ros.training.heads.summer import moves
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,9 @@ class Embed(nn.Module):
         sizes = sizes or config.embeddings
         self.project = nn.ModuleList(
             nn.Sequential(
-                input_norm(size), nn.Dropout(config.input_dropout), nn.Linear(size, config.width)
+                input_norm(size) if config.input_norm else nn.Identity(),
+                nn.Dropout(config.input_dropout),
+                nn.Linear(size, config.width),
             )
             for size in sizes
         )

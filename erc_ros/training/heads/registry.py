@@ -30,6 +30,11 @@ def head_class(name: str) -> type[FusionModel]:
     return cls
 
 
+def reads_context(name: str, options: Mapping[str, Any]) -> bool:
+    """Whether a fusion model with these options reads other utterances of the conversation."""
+    return head_class(name).READS_CONTEXT or bool(options.get("context"))
+
+
 def title_of(name: str) -> str:
     """Return the name for tables, cards and folders: a class without its module."""
     return name.rpartition(":")[2]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from erc_ros.training.heads.attention import Attention, attention_masks
 from erc_ros.training.heads.base import Details, FusionModel, FusionModelConfig, Inputs
+from erc_ros.training.heads.context import moves
 from erc_ros.training.heads.inputs import Embed, shares, sinusoids
 
 
@@ -50,17 +51,6 @@ class SummerConfig(FusionModelConfig):
         for name in ("alpha", "temperature"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be positive")
-
-
-def moves(seen: Tensor, causal: bool) -> list[Tensor]:
-    """Return matrices (B, U, U) for `Experts` that move the k-th available utterance to row k.
-
-    seen: (B, U) bool. The second matrix (offline) has the reverse order.
-    """
-    count = torch.cumsum(seen.long(), dim=1)  # (B, U)
-    row = torch.cumsum(torch.ones_like(count), dim=1)[..., None]  # (B, U, 1): 1, 2, ..., U
-    places = [count] if causal else [count, count[:, -1:] - count + 1]
-    return [((place[:, None, :] == row) & seen[:, None, :]).float() for place in places]
 
 
 class Experts(nn.Module):

@@ -21,7 +21,13 @@ from erc_ros.training.comparison.train import (
     variants,
 )
 from erc_ros.training.engine.recipe import Recipe, RecipeError
-from erc_ros.training.fusion.dialogues import Dialogues, conversations, padded, shuffled
+from erc_ros.training.fusion.dialogues import (
+    Dialogues,
+    conversations,
+    degraded,
+    padded,
+    shuffled,
+)
 
 LENGTHS = (3, 5, 1, 4)
 EVERYTHING = (True, True, True)
@@ -102,6 +108,35 @@ def test_what_is_finished_is_not_trained_again_but_with_other_settings_or_data(
     written = file.stat().st_mtime_ns
     compare(recipe(tmp_path, some, epoch="last"), replace(CORPUS, splits=other))
     assert file.stat().st_mtime_ns != written
+
+
+def test_degraded_dev_chooses_the_epoch_with_the_lowest_cross_entropy(tmp_path: Path) -> None:
+    some = recipe(tmp_path, [{"head": "concat"}], epoch="degraded", seeds=[0])
+    with pytest.raises(RecipeError, match="replaced"):
+        compare(some, CORPUS)
+    changed = {
+        "dropout": {"replaced": [0.9, 0.9, 0.9]},
+        "trainer": {"epochs": 8, "batch_size": 2, "learning_rate": 0.4},
+    }
+    compare(replace(some, sections={**some.sections, **changed}), CORPUS)
+    folder = tmp_path / "out" / "concat-no-context" / "seed-0"
+    record = json.loads((folder / "training.json").read_text())
+    values = [epoch["log_likelihood"] for epoch in record["history"]]
+    assert record["best_epoch"] == 1 + values.index(max(values)) < 8
+    assert json.loads((folder / "result.json").read_text())["dev"] < 1
+    assert "degraded dev" in (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
+
+
+def test_degraded_embeddings_are_nearer_to_another_utterance_as_often_as_the_rate() -> None:
+    rows = np.arange(500)
+    own = np.random.default_rng(0).normal(size=(500, 50)).astype(np.float32)
+    data = Dialogues(own, own, own, rows % 2, rows * 0 + 1, rows // 100 * 100)
+    mixed = degraded(data, (0.44, 0.88, 0.0), draws=4)
+    for x, rate in ((mixed.text, 0.44), (mixed.audio, 0.88)):
+        nearest = (x @ own.T - (own**2).sum(axis=1) / 2).argmax(axis=1)
+        assert (nearest != np.tile(rows, 4)).mean() == pytest.approx(rate, abs=0.03)
+    assert (mixed.visual == np.tile(own, (4, 1))).all()
+    assert [len(each) for each in conversations(mixed)] == [100] * 20
 
 
 def test_a_group_is_an_ablation_table_against_its_first_row(tmp_path: Path) -> None:

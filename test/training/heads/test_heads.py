@@ -13,11 +13,13 @@ from torch import nn
 from torch.nn.functional import pad
 
 from erc_ros.networks.network import Network
+from erc_ros.training.fusion.contract import CLAUSES, check_clause
 from erc_ros.training.heads.base import FusionModel
+from erc_ros.training.heads.context import moves
 from erc_ros.training.heads.inputs import input_norm
 from erc_ros.training.heads.lpgnet import FrameLpgnet, LpgnetConfig
-from erc_ros.training.heads.registry import HEADS
-from erc_ros.training.heads.summer import Experts, SummerConfig, moves, run
+from erc_ros.training.heads.registry import HEADS, reads_context
+from erc_ros.training.heads.summer import Experts, SummerConfig, run
 from erc_ros.training.onnx import export_fusion
 
 SIZES = (12, 8, 6)
@@ -431,3 +433,28 @@ def test_the_one_number_of_an_absent_modality_is_not_normalized() -> None:
     assert input_norm(2)(torch.tensor([[1.0, 3.0]])).tolist() == [
         [pytest.approx(-1, abs=1e-4), pytest.approx(1, abs=1e-4)]
     ]
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("clause", CLAUSES, ids=lambda clause: clause.__name__)
+def test_layers_of_context_keep_to_the_contract(clause: Any, name: str) -> None:
+    check_clause(clause, name, {"width": 16, "context": 8})
+
+
+def test_layers_of_context_let_a_model_of_single_utterances_read_others() -> None:
+    assert not reads_context("ddvlm", {}) and reads_context("ddvlm", {"context": 8})
+    model, inputs = head("ddvlm", causal=False, context=8), conversation()
+    before = model(**inputs)[0]
+    inputs["text"][:, 2] = torch.linspace(-9, 9, 12)
+    changed = ~torch.isclose(model(**inputs)[0], before).all(dim=-1)
+    assert changed.all()
+
+
+@pytest.mark.parametrize("name", ["bclstm", "lpgnet", "magtkd", "summer"])
+def test_without_input_norm_the_length_of_an_embedding_counts(name: str) -> None:
+    inputs = conversation()
+    longer = {**inputs, **{name: 3 * inputs[name] for name in NAMES}}
+    for normalized in (True, False):
+        model = head(name, input_norm=normalized)
+        same = torch.allclose(model(**inputs)[0], model(**longer)[0], atol=1e-3)
+        assert same == normalized
