@@ -41,4 +41,5 @@ class Context(nn.Module):
             order.transpose(1, 2) @ lstm(order @ x)[0]
             for lstm, order in zip(self.lstms, moves(seen, self.causal), strict=True)
         ]  # (B, U, width) each
-        return self.output(torch.cat(states, dim=-1)).masked_fill(~seen[..., None], 0.0)
+        y: Tensor = self.output(torch.cat(states, dim=-1))
+        return y.masked_fill(~seen[..., None], 0.0)
