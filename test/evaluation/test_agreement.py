@@ -160,6 +160,7 @@ def test_the_command_compares_files_and_writes_what_is_to_be_decided(
     assert "RA1 and RA2" in figures["by_segment"]["cohen"]
     (row,) = csv.DictReader(decide.open())
     assert (row["emotion"], row["RA1"], row["RA2"]) == ("", "neutral", "surprise")
+    assert (row["start"], row["end"]) == ("22.000", "23.500")
     assert "11 segments" not in capsys.readouterr().out
 
 

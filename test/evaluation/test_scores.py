@@ -78,6 +78,22 @@ def test_figures_by_hand() -> None:
     assert [each.count for each in system.reliability] == [1, 2]
 
 
+def test_arousal_is_compared_as_valence_is() -> None:
+    values = (0.5, -0.5, 0.0)
+    spans = [(5 * n, 5 * n + 4) for n in range(len(values))]
+    truth = [
+        dataclasses.replace(segment(*span, "Anna", "joy"), arousal=value)
+        for span, value in zip(spans, values, strict=True)
+    ]
+    predictions = [
+        dataclasses.replace(prediction(*span, "0", "joy"), arousal=value)
+        for span, value in zip(spans, values, strict=True)
+    ]
+    figures = scored(recording(truth, predictions)).figures
+    assert figures["arousal concordance"].value == pytest.approx(1)
+    assert "valence concordance" not in figures
+
+
 def test_groups_are_told_apart() -> None:
     system = scored(talk())
     assert system.groups["speaker"]["Ben"]["missed"].value == 0.5
