@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -137,7 +137,9 @@ def main(argv: Sequence[str]) -> int:
         "wall_s": round(time.perf_counter() - began, 3),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": shlex.join(["erc", "evaluate", *argv]),
+        "files": _names(out, files),
     }
+    _delete_former(out, timing["files"])
     write_whole(out / "timing.json", json.dumps(timing) + "\n")
     print("\n".join(f"  {file}" for file in files))
     print(f"report: {out / 'report.html'}")
@@ -176,6 +178,31 @@ def _check_out(out: Path, bags: Mapping[str, Path]) -> None:
             f"{out} holds the results of other recordings ({_some(sorted(names))}): choose another "
             "folder with --out, or give --overwrite"
         )
+
+
+def _names(out: Path, files: Sequence[Path]) -> list[str]:
+    """Return the files of a run, with those in folders, relative to its folder."""
+    inside = (each for path in files if path.is_dir() for each in path.rglob("*"))
+    media = (each for suffix in (".ogg", ".jpg") for each in out.rglob(f"report_media/*{suffix}"))
+    paths = {path for path in (*files, *inside, *media) if path.is_file()}
+    return sorted(str(path.relative_to(out)) for path in paths)
+
+
+def _delete_former(out: Path, names: Sequence[str]) -> None:
+    """Delete the files of the former run that this run did not write and no user changed."""
+    timing = out / "timing.json"
+    try:
+        former = set(map(str, json.loads(timing.read_text(encoding="utf-8"))["files"]))
+        written = timing.stat().st_mtime_ns  # after all files of that run
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    for name in former - set(names):
+        file = out / name
+        is_inside = out.resolve() in file.resolve().parents
+        if is_inside and file.is_file() and file.stat().st_mtime_ns <= written:
+            file.unlink()
+            with suppress(OSError):  # the folder holds other files
+                file.parent.rmdir()
 
 
 @contextmanager

@@ -268,6 +268,31 @@ def test_results_of_another_recording_stay(
     assert evaluate(renamed)[0] == 1  # of the same name, and another one
 
 
+def test_files_of_a_former_run_are_deleted_unless_a_user_changed_them(
+    bag: Path, truth: Path, evaluate: Evaluate, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    evaluate(bag, "--truth", truth)
+    assert {"methods.md", "figures/confusion-tiny.svg", "talk.truth.csv"} <= set(files(out))
+    (out / "talk.eaf").write_text("corrected")
+    (out / "notes.txt").write_text("my own")
+    os.utime(out / "talk.eaf", (time.time() + 10,) * 2)
+    evaluate(bag, "--export", "csv")
+    evaluate(bag, "--export", "csv", out=tmp_path / "new")
+    assert set(files(out)) == {*files(tmp_path / "new"), "talk.eaf", "notes.txt"}
+
+
+@pytest.mark.parametrize("content", ["[]", '{"files": ["../other.txt", [], 3]}', '{"files": 1}'])
+def test_files_outside_the_folder_of_the_results_are_never_deleted(
+    content: str, bag: Path, evaluate: Evaluate, tmp_path: Path
+) -> None:
+    (tmp_path / "other.txt").write_text("my own")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "timing.json").write_text(content)
+    assert evaluate(bag, "--export")[0] == 0
+    assert (tmp_path / "other.txt").is_file()
+
+
 def test_killed_and_started_again_it_continues(
     bag: Path, bundle: Path, evaluate: Evaluate, tmp_path: Path
 ) -> None:
