@@ -21,14 +21,16 @@ def key(answer: Prediction) -> tuple[str, str]:
 
 
 def speaker_names(answers: Iterable[Prediction]) -> dict[tuple[str, str], str]:
-    """Return `key` -> "speaker 1"; in a second conversation "2: speaker 1"."""
-    keys = dict.fromkeys(map(key, answers))
-    conversations = list(dict.fromkeys(conversation for conversation, _ in keys))
+    """Return `key` -> the person, or "speaker 1"; in a second conversation "2: speaker 1"."""
+    people: dict[tuple[str, str], str] = {}
+    for answer in answers:
+        people[key(answer)] = people.get(key(answer)) or answer.person
+    conversations = list(dict.fromkeys(conversation for conversation, _ in people))
     result = {}
-    for conversation, speaker in keys:
-        name = clean(speaker_name(speaker))
+    for (conversation, speaker), person in people.items():
+        name = clean(speaker_name(speaker, person))
         number = conversations.index(conversation)
-        prefix = f"{number + 1}: " if number else ""
+        prefix = f"{number + 1}: " if number and not person else ""
         result[conversation, speaker] = prefix + (name or "unknown speaker")
     return result
 

@@ -463,7 +463,8 @@ def _names_of(recording: Recording) -> dict[tuple[str, str], str]:
         estimated = [Span(p.start, p.end, p.speaker, p.speaker) for p in own]
         for speaker, person in speaker_mapping(reference, estimated, extent).items():
             key_ = conversation, str(speaker)
-            names[key_] += f" = {clean(str(person))}"
+            if names[key_] != (name := clean(str(person))):
+                names[key_] += f" = {name}"
     return names
 
 

@@ -24,7 +24,7 @@ class Prediction:
         the second before its text.
     latency: ns from the end of the speech to the estimate on the recording's clock, without
         computing time; the same in every run. None: unknown.
-    speaker: index within the conversation ("0", "1", ...), "" unknown.
+    speaker: index within the conversation ("0", "1", ...), "" unknown. person: their name, or "".
     probabilities: (C,) in the order of `Recording.labels`, sum 1.
     valence, arousal: -1..1.
     label: the most probable one. is_unknown: its confidence is below `min_confidence`, so that the
@@ -60,6 +60,7 @@ class Prediction:
     is_unknown: bool = False
     confidence: float | None = None
     why: Mapping[str, Why] = field(default_factory=dict)
+    person: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -304,6 +304,7 @@ def _prediction(
         audio=audio,
         face=face,
         why=row.why,
+        person=row.person_id,
     )
 
 

@@ -96,6 +96,14 @@ def test_elan_has_tiers_by_speaker_a_vocabulary_and_the_media(tmp_path: Path) ->
     assert len(said) == sum(a.speaker == "0" for a in recorded.predictions)
 
 
+def test_files_name_the_person_who_speaks(tmp_path: Path) -> None:
+    recording = made_up.recording()
+    answers = tuple(replace(each, person="Jürgen") for each in recording.predictions)
+    write_exports(replace(recording, predictions=answers), tmp_path, "a", formats=["csv", "eaf"])
+    for file in (tmp_path / "a.csv", tmp_path / "a.eaf"):
+        assert {mark.speaker for mark in read(file)} == {"Jürgen"}
+
+
 def test_elan_finds_the_times_in_their_order(tmp_path: Path) -> None:
     from pympi import Eaf
 

@@ -203,6 +203,8 @@ def test_names_of_speakers_times_and_labels() -> None:
         ("a", "ann\x00"): "ann ",
         ("b", ""): "2: unknown speaker",
     }
+    people = [replace(named[1], person=person) for person in ("", "Jürgen")]
+    assert speaker_names([named[0], *people]) == {("a", "0"): "speaker 1", ("b", "0"): "Jürgen"}
     times = (0, 59 * NS, 60 * NS, 3599 * NS, 3600 * NS, 36_061 * NS)
     assert [clock(t) for t in times] == ["0:00", "0:59", "1:00", "59:59", "1:00:00", "10:01:01"]
     assert moment(86_400 * NS + NS - 1) == datetime(1970, 1, 2, tzinfo=timezone.utc)

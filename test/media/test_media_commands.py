@@ -104,6 +104,8 @@ def test_annotate_writes_elan_with_the_speakers_and_words(
     with (tmp_path / "my talk.csv").open(newline="") as stream:
         table = list(csv.DictReader(stream))
     assert [row["text"] for row in table if row["text"]] == [turn.text for turn in TURNS]
+    speakers = [row["speaker"] for row in table if row["text"]]
+    assert speakers == [NAMES[turn.speaker] for turn in TURNS]
     assert (tmp_path / "my talk.mp4").is_file()
     assert (tmp_path / "my talk.wav").is_file()
 
@@ -122,6 +124,8 @@ def test_evaluate_scores_a_film_against_annotations(
     scores = json.loads((out / "scores.json").read_text())
     assert scores["recordings"]
     assert (out / "report.html").is_file()
+    with (out / "my talk.csv").open(newline="") as stream:
+        assert {row["speaker"] for row in csv.DictReader(stream)} <= set(NAMES.values())
 
 
 @pytest.mark.parametrize("command", ["replay", "annotate", "evaluate", "evaluate-bag"])

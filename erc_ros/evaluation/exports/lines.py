@@ -45,7 +45,7 @@ def lines_of_truth(truth: Annotations, with_text: bool = True) -> list[Line]:
 
 
 def lines_of_predictions(recording: Recording, with_text: bool = True) -> list[Line]:
-    """Return the estimates, sorted by start; speakers are called "speaker 1" and so on."""
+    """Return the estimates, sorted by start; speakers have their names, or "speaker 1"."""
     names = speaker_names(recording.predictions)
     answers = sorted(recording.predictions, key=lambda each: (each.start, each.end))
     return [_of_answer(each, recording.labels, names[key(each)], with_text) for each in answers]
