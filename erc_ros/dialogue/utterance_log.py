@@ -213,11 +213,15 @@ def corrected(
 
 
 def with_text(
-    state: LogState, final: FinalText, transcript: Transcript, config: TextSplittingConfig
+    state: LogState,
+    config: UtteranceLogConfig,
+    final: FinalText,
+    transcript: Transcript,
+    splitting: TextSplittingConfig,
 ) -> tuple[LogState, list[TextCorrected]]:
-    """Replace the text of final utterances, or the missing one, by `transcript`."""
+    """Replace the text of final utterances, or the missing one, and its speaker if it has one."""
     texts: dict[int, Transcript] = {}
-    for share in split(transcript, [segment for segment, _ in final.parts], config):
+    for share in split(transcript, [segment for segment, _ in final.parts], splitting):
         if share.transcript is not None:
             texts[share.segments[0].start] = share.transcript
     events, parts = [], []
@@ -229,6 +233,15 @@ def with_text(
             locale=utterance.locale if new is None else new.locale or utterance.locale,
             text_confidence=float("nan") if new is None else new.confidence,
         )
+        if new is not None and new.voice_id:
+            state, speaker, confidence = attributed(state, config, segment, new.voice_id)
+            changed = replace(
+                changed,
+                speaker_id=speaker,
+                speaker_confidence=confidence,
+                voice_id=new.voice_id,
+                person_id=new.person_id or changed.person_id,
+            )
         parts.append((segment, changed))
         if changed.text != utterance.text:
             events.append(TextCorrected(changed, utterance.text))
@@ -331,7 +344,7 @@ class UtteranceLog:
         self, final: FinalText, transcript: Transcript, config: TextSplittingConfig
     ) -> list[TextCorrected]:
         """See `with_text`."""
-        self._state, events = with_text(self._state, final, transcript, config)
+        self._state, events = with_text(self._state, self._config, final, transcript, config)
         return events
 
     def is_over(self, start: int) -> bool:

@@ -394,6 +394,14 @@ def test_a_text_that_comes_after_its_speech_went_out_completes_it() -> None:
     assert ears.counters()["late_texts"] == 1
 
 
+def test_a_named_text_that_comes_after_its_speech_names_the_speaker() -> None:
+    names = {"voice_id": "Anna", "person_id": "Anna"}
+    late = final("I was here for two seconds, you know.", 4.6, **names)
+    (change,) = corrected(play(listener(text_timeout=0.5), scene((1, 3, 5)), [late]))
+    said = change.utterance
+    assert (said.voice_id, said.person_id, said.speaker_confidence) == ("Anna", "Anna", 1.0)
+
+
 SPLIT = "I was at the sea all day. Then I came home."
 
 

@@ -144,6 +144,20 @@ def test_a_text_of_the_same_speech_replaces_the_former_one_and_keeps_its_speaker
     assert log.replace_text(final, new, TextSplittingConfig()) == []
 
 
+def test_a_late_text_names_the_speaker_of_speech_that_was_published_before() -> None:
+    log = log_of(segment("u1", 1, 2, 0), segment("u2", 3, 4, 0))
+    late = Transcript("Hello.", seconds(3), stamp=seconds(2), voice_id="v", person_id="Anna")
+    (final,) = log.without_text(late, 0.2, AlignmentConfig())
+    (event,) = log.replace_text(final, late, TextSplittingConfig())
+    said = event.utterance
+    assert (said.text, said.voice_id, said.person_id) == ("Hello.", "v", "Anna")
+    assert (said.speaker_id, said.speaker_confidence) == ("0", 1.0)
+    # the name takes precedence over later speaker diarization
+    correction = log.correct_speaker(TurnCorrection(seconds(0), seconds(5), 0, 1), named)
+    assert correction is not None and correction.utterance_ids == ("u2",)
+    assert log.attribute(segment("u3", 5, 6, 1), "v") == ("0", 1.0)
+
+
 def test_a_late_text_finds_the_speech_that_went_out_without_one() -> None:
     log = log_of(segment("u1", 1, 2, 0), segment("u2", 4, 8, 0))
     late = Transcript("About a second.", seconds(9))
