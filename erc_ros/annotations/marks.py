@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from erc_ros.annotations.records import Source
+from erc_ros.values.files import decode
 from erc_ros.values.nanoseconds import NS
 
 MAX_BYTES = 64 * 2**20  # per annotation file; an hour of dense ELAN tiers is about 2 MiB
@@ -85,12 +86,12 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_text(path: Path) -> str:
-    """Return the content of a UTF-8 file without its byte order mark."""
-    try:
-        return read_bytes(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise AnnotationError(f"{path.name}, line {line}: not UTF-8; save it as UTF-8") from error
+    """Return the content of a text file without its byte order mark, see `decode`."""
+    text = decode(read_bytes(path), path.name)
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise AnnotationError(f"{path.name}, line {line}: not a text file; save it as UTF-8")
+    return text
 
 
 def time_of(text: str, source: Source) -> int:

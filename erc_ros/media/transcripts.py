@@ -22,6 +22,7 @@ from erc_ros.dialogue.non_speech import spoken_words
 from erc_ros.media.files import ORIGIN
 from erc_ros.values.bounds import CUES, ID, TEXT, TRANSCRIPT_BYTES, shown
 from erc_ros.values.errors import ErcValueError
+from erc_ros.values.files import decode
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.transcript import Transcript, Word
 
@@ -70,11 +71,7 @@ def read_cues(path: Path) -> list[Cue]:
             f"{path.name} has more than {TRANSCRIPT_BYTES >> 20} MiB: split the recording"
         )
     try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = content.decode("cp1252", errors="replace")  # subtitles written on Windows
-    try:
-        cues = reader(text)
+        cues = reader(decode(content, path.name))
     except TranscriptError as error:
         raise TranscriptError(f"{path.name}: {error}") from error
     cues = [cue for cue in cues if spoken_words(cue.text)]  # without "[Music]"

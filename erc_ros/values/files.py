@@ -1,16 +1,20 @@
-"""Atomic writing of files and folders: completely or not at all."""
+"""Atomic writing of files and folders: completely or not at all; encodings of text files."""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
+import logging
 import os
 import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
+_logger = logging.getLogger(__name__)
 _WAYS_OUT = {
     errno.ENOSPC: "make room, or choose another disk",
     errno.EDQUOT: "make room, or choose another disk",
@@ -31,6 +35,22 @@ def explain(error: OSError) -> str:
     place = f"{error.filename}: " if error.filename else ""
     way_out = _WAYS_OUT.get(error.errno or 0, "")
     return f"{place}{reason}" + (f"; {way_out}" if way_out else "")
+
+
+def decode(content: bytes, name: str) -> str:
+    """Decode a text file: UTF-8, UTF-16 with a byte order mark, else Windows-1252, with a note."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", errors="replace")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        _note_encoding(name)
+        return content.decode("cp1252", errors="replace")
+
+
+@cache  # a file may be read several times
+def _note_encoding(name: str) -> None:
+    _logger.warning("warning: %s is not UTF-8: read as Windows-1252; check its names", name)
 
 
 def write_whole(file: Path, content: str | bytes, is_private: bool = False) -> None:

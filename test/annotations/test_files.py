@@ -312,9 +312,21 @@ def test_an_unknown_suffix_and_sizes_out_of_bounds(
     with pytest.raises(AnnotationError, match="smaller"):
         read(path)
     assert marks.MAX_MARKS >= 100_000
-    path.write_bytes(b"start,end\xff")
-    with pytest.raises(AnnotationError, match=r"line 1: not UTF-8"):
+    path.write_bytes(b"start\0,end")
+    with pytest.raises(AnnotationError, match=r"line 1: not a text file"):
         read(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_tables_of_every_usual_encoding_are_read(
+    encoding: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a German Excel saves them."""
+    path = tmp_path / f"{encoding}.csv"
+    path.write_bytes("start;end;speaker;emotion\r\n1,5;2,0;Jürgen;joy\r\n".encode(encoding))
+    for _ in range(2):
+        assert {mark.speaker for mark in read(path)} == {"Jürgen"}
+    assert len(caplog.records) == (encoding == "cp1252")
 
 
 def test_files_of_many_recordings(tmp_path: Path) -> None:
