@@ -434,9 +434,12 @@ def _once(marks: Iterable[Mark], repaired: Counter[str]) -> list[Mark]:
             elif _value(mark) == _value(other):
                 same = place_
             else:
+                first, second = other.source.file, mark.source.file
+                remedy = f": if these are two annotators, give --truth A='{first}' B='{second}'"
                 raise AnnotationError(
                     f"{place(other.source)} and {place(mark.source)} contradict each other from "
                     f"{mark.start / NS:.3f} s on: {_shown(other)} and {_shown(mark)}"
+                    + (remedy if first != second else "")
                 )
         if same is None:
             kept.append(mark)

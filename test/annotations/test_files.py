@@ -240,7 +240,7 @@ def test_two_files_that_contradict_each_other_are_both_named(tmp_path: Path) -> 
     first, second = tmp_path / "a.csv", tmp_path / "b.csv"
     first.write_text("start,end,speaker,emotion\n1,2,Anna,joy\n")
     second.write_text("start,end,speaker,emotion\n1,2,Anna,sadness\n")
-    with pytest.raises(AnnotationError, match=r"a\.csv.*2.*b\.csv.*2"):
+    with pytest.raises(AnnotationError, match=r"a\.csv.*2.*b\.csv.*2.*A='a\.csv' B='b\.csv'"):
         joined(first, second)
     second.write_text("start,end,speaker,emotion\n1,2,Anna,Joy\n")
     truth = joined(first, second)
