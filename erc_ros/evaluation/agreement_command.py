@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import permutations
@@ -28,6 +29,7 @@ from erc_ros.annotations.agreement import (
 from erc_ros.annotations.joining import LabelMap, join, read_label_map
 from erc_ros.annotations.marks import UNIX_TIME, AnnotationError, Mark
 from erc_ros.annotations.records import Annotations, Segment
+from erc_ros.annotations.vocabulary import meant_label
 from erc_ros.evaluation.matching import match
 from erc_ros.evaluation.records import Prediction, Recording
 from erc_ros.evaluation.run import parse_time
@@ -66,6 +68,10 @@ def main(argv: Sequence[str]) -> int:
     mapping = read_label_map(options.labels) if options.labels else LabelMap()
     recordings, origins = _read(files, mapping, offsets)
     names = list(files)
+    if same := _synonyms(recordings, names):
+        lines = ", ".join(f"`{label}: {other}`" for label, other in same.items())
+        text = "labels that seem to mean the same count as different; map them with --labels"
+        print(f"warning: {text}, {lines}", file=sys.stderr)
     units = {name: segment_units(each) for name, each in recordings.items()}
     by_segment = agreement([u.labels for each in units.values() for u in each], names)
     in_time = [labels for each in recordings.values() for labels in time_units(each)]
@@ -196,6 +202,19 @@ def _labels(annotated: Mapping[str, Sequence[Mark]], mapping: LabelMap) -> list[
         if mark.kind == "emotion" or mapping.tiers.get(mark.source.tier, "").startswith("emotion")
     }
     return sorted({mapping.labels.get(value, value) for value in values} - {""})
+
+
+def _synonyms(recordings: Recordings, names: Sequence[str]) -> dict[str, str]:
+    """Return label -> label of an earlier annotator that probably means the same."""
+    used: list[str] = []
+    synonyms: dict[str, str] = {}
+    for name in names:
+        own = {each.emotion or "" for of in recordings.values() for each in of.get(name, ())}
+        for label in sorted(own - {"", *used}):
+            if meant := meant_label(label, used):
+                synonyms[label] = meant
+        used += sorted(own - {"", *used, *synonyms})
+    return synonyms
 
 
 def _segments(

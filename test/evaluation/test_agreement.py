@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,22 @@ def test_the_command_compares_files_and_writes_what_is_to_be_decided(
     assert (row["emotion"], row["RA1"], row["RA2"]) == ("", "neutral", "surprise")
     assert (row["start"], row["end"]) == ("22.000", "23.500")
     assert "11 segments" not in capsys.readouterr().out
+
+
+def test_labels_of_another_language_are_reported_with_their_mapping(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    german = {"joy": "Freude", "anger": "Wut", "neutral": "neutral"}
+    people = {"A": ROWS, "B": ROWS, "C": [(*row[:2], german[row[2]]) for row in ROWS]}
+    line = [f"{name}={write(tmp_path / f'{name}.csv', rows)}" for name, rows in people.items()]
+    assert main(["agreement", *line]) == 0
+    suggested = dict(re.findall(r"`(\w+): (\w+)`", capsys.readouterr().err))
+    assert suggested == {"freude": "joy", "wut": "anger"}
+    labels, out = tmp_path / "labels.yaml", tmp_path / "out.json"
+    labels.write_text("".join(f"{own}: {meant}\n" for own, meant in suggested.items()))
+    assert main(["agreement", *line, "--labels", str(labels), "--out", str(out)]) == 0
+    assert capsys.readouterr().err == ""
+    assert json.loads(out.read_text())["by_segment"]["alpha"]["value"] == 1
 
 
 def test_folders_have_a_file_for_each_recording(tmp_path: Path) -> None:
