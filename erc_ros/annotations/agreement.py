@@ -300,14 +300,16 @@ def consensus(truths: Mapping[str, Annotations], final: Annotations | None = Non
     ]
     notices = [notice for truth in truths.values() for notice in truth.notices]
     adjudicated = {_written(each): each.emotion for each in (final.segments if final else ())}
-    undecided = sum(not (adjudicated.get(_written(u)) or u.majority) for u in units)
-    if undecided:
-        notices.append(f"{undecided} segments have no majority label and are not scored")
     if unknown := set(adjudicated) - set(map(_written, segments)):
         notices.append(f"{len(unknown)} adjudicated segments were not annotated and are not used")
     segments = [
         replace(each, emotion=adjudicated.get(_written(each)) or each.emotion) for each in segments
     ]
+    undecided = sum(
+        not each.emotion and (each.start, each.end, each.speaker) in of_units for each in segments
+    )
+    if undecided:
+        notices.append(f"{undecided} segments have no majority label and are not scored")
     truths = truths if final is None else {**truths, ADJUDICATED: final}
     counts = (truth.unmapped for truth in truths.values())
     repairs = (truth.repaired for truth in truths.values())
@@ -318,6 +320,8 @@ def consensus(truths: Mapping[str, Annotations], final: Annotations | None = Non
         tuple(dict.fromkeys(file for truth in truths.values() for file in truth.files)),
         tuple(reading for truth in truths.values() for reading in truth.readings),
         tuple(dict.fromkeys(notices)),
+        undecided,
+        sum(bool(adjudicated.get(_written(each))) for each in segments),
     )
 
 

@@ -67,6 +67,8 @@ class Annotations:
 
     unmapped: annotated emotion -> number of segments that are not scored because of it.
     repaired: what was repaired while reading ("annotations past the end, cut") -> how often.
+    undecided: segments without emotion, because the annotators' labels have no majority.
+    adjudicated: segments whose emotion was adjudicated.
     files: names of the files it was read from.
     readings: how each of their tiers was read. notices: sentences for the user.
     """
@@ -77,3 +79,5 @@ class Annotations:
     files: tuple[str, ...] = ()
     readings: tuple[TierReading, ...] = ()
     notices: tuple[str, ...] = ()
+    undecided: int = 0
+    adjudicated: int = 0

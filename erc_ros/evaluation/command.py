@@ -473,6 +473,7 @@ def _report(scores: SystemScores, sentence: str) -> str:
     """Format the result of a system for the console."""
     figures = [
         f"{name.replace('_', ' ')} {figure.value:.3f}"
+        + (f" of {figure.n:g} scored" if name == "accuracy" else "")
         for name in PRINTED
         if (figure := scores.figures.get(name)) is not None and figure.value is not None
     ]

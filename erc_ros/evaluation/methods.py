@@ -49,6 +49,8 @@ def write_methods(
     first = systems[0].system
     own = [each for each in recordings if each["system"] == first]
     used = [each for each in own if not each["error"] and each["segments"]]
+    scored = _figure(systems[0], "accuracy").n
+    labeled = sum(each["labeled"] for each in used)
     text = environment.get_template("methods.md").render(
         systems={each.system: made_with["systems"][each.system] for each in systems},
         labels={each.system: each.labels for each in systems},
@@ -60,7 +62,10 @@ def write_methods(
         recordings=len(used),
         minutes=f"{sum(each['duration_s'] for each in used) / 60:.1f}",
         segments=sum(each["segments"] for each in used),
-        scored=f"{_figure(systems[0], 'accuracy').n:g}",
+        scored=f"{scored:g}",
+        unmatched=f"{labeled - scored:g}" if labeled > scored else "",
+        undecided=sum(each["undecided"] for each in used),
+        adjudicated=sum(each["adjudicated"] for each in used),
         unmapped=sum(sum(each["unmapped"].values()) for each in used),
         errors=sum(bool(each["error"]) for each in own),
         notices=any(each["notices"] for each in used),

@@ -73,6 +73,9 @@ def summary(recording: Recording) -> dict[str, Any]:
         "utterances": len(recording.predictions),
         "segments": None if truth is None else len(truth.segments),
         "truth_files": [] if truth is None else list(truth.files),
+        "labeled": 0 if truth is None else sum(s.emotion is not None for s in truth.segments),
+        "undecided": 0 if truth is None else truth.undecided,
+        "adjudicated": 0 if truth is None else truth.adjudicated,
         "unmapped": {} if truth is None else dict(truth.unmapped),
         "repaired": {} if truth is None else dict(truth.repaired),
         "readings": [] if truth is None else [asdict(each) for each in truth.readings],
@@ -97,8 +100,15 @@ def headline(
         return f"{utterances} utterances; without annotations nothing is scored"
     excluded = sum(sum(truth.unmapped.values()) for truth in truths)
     labels = sum(s.emotion is not None for truth in truths for s in truth.segments)
+    undecided = sum(truth.undecided for truth in truths)
+    is_of_several = any(r.annotators for r in own)  # `excluded` then counts the labels of each
     accuracy = scores.figures.get("accuracy", Figure(None))
-    parts = [f"{accuracy.n:g} of {labels + excluded} annotated emotions scored"]
+    total = labels + undecided + (0 if is_of_several else excluded)
+    missing = {"no matching utterance": labels - accuracy.n, "no majority label": undecided}
+    reasons = "".join(f", {count:g} have {name}" for name, count in missing.items() if count)
+    parts = [f"{accuracy.n:g} of {total} annotated emotions scored"]
+    if reasons:
+        parts[0] += f" ({accuracy.n / total:.0%}{reasons})"
     if accuracy.value is not None:
         parts[0] += f", {accuracy.value * accuracy.n:.0f} correct"
         majority = scores.figures.get("majority_accuracy", Figure(None)).value or 0.0
@@ -113,7 +123,9 @@ def headline(
                 f"annotators agree in {observed:.0%} of comparisons"
                 + ("" if alpha is None else f" (Krippendorff's alpha {alpha:.2f})")
             )
-    if excluded:
+    if excluded and is_of_several:
+        parts.append(f"{excluded} labels of annotators are not labels of the model")
+    elif excluded:
         parts.append(f"{excluded} are not labels of the model")
     return "; ".join(parts)
 

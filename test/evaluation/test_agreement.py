@@ -230,6 +230,37 @@ def test_the_reference_of_an_evaluation_is_the_majority_of_the_annotators(
     assert human["f1 joy"] > 0 and human["der"] == 0
     methods = (tmp_path / "out" / "methods.md").read_text()
     assert f"{agreed['by_segment']['alpha']['value']:.3f}" in methods
+    (recording,) = scores["recordings"]
+    assert (recording["undecided"], recording["labeled"], recording["adjudicated"]) == (1, 2, 0)
+    assert system["headline"].startswith("2 of 3 ")  # the tie is counted
+    assert "1 segments had no majority" in methods and "adjudicated" not in methods
+
+
+def test_labels_of_one_annotator_that_are_not_of_the_model_are_no_segments(
+    bag: Path, evaluate: Evaluate, tmp_path: Path
+) -> None:
+    people = [
+        f"RA1={annotation(tmp_path / '1.csv', ('joy', 'anger', 'joy'))}",
+        f"RA2={annotation(tmp_path / '2.csv', ('joy', 'fear', 'joy'))}",
+        f"RA3={annotation(tmp_path / '3.csv', ('Freude', 'neutral', 'Freude'))}",
+    ]
+    _, scores = evaluate(bag, "--truth", *people)
+    (system,), (recording,) = scores["systems"], scores["recordings"]
+    assert (recording["labeled"], recording["undecided"]) == (2, 1)
+    assert recording["unmapped"] == {"Freude": 2}
+    assert system["headline"].startswith("2 of 3 ")
+
+
+def test_segments_without_a_matching_utterance_are_in_the_headline(
+    bag: Path, evaluate: Evaluate, tmp_path: Path
+) -> None:
+    file = annotation(tmp_path / "1.csv", ("joy", "anger", "joy"), shift=1.5)
+    _, scores = evaluate(bag, "--truth", file, "--export")
+    headline = scores["systems"][0]["headline"]
+    matched = scores["systems"][0]["figures"]["accuracy"]["n"]
+    assert 0 < matched < 3
+    assert headline.startswith(f"{matched:g} of 3 ") and f"({matched / 3:.0%}, " in headline
+    assert f"{3 - matched:g} segments with" in (tmp_path / "out" / "methods.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -342,6 +373,9 @@ def test_adjudicated_labels_replace_the_majority_and_do_not_count_as_an_annotato
     (system,) = scores["systems"]
     rows = dict(zip(system["labels"], map(sum, system["confusion"]), strict=True))
     assert (rows["joy"], rows["sadness"], sum(rows.values())) == (1, 1, 2)
+    (recording,) = scores["recordings"]
+    assert (recording["undecided"], recording["adjudicated"]) == (1, 1)
+    assert "adjudicated labels of 1 segments" in (tmp_path / "out" / "methods.md").read_text()
     assert set(scores["agreement"]["tiny"]["model"]) == {"RA1", "RA2"}
     decide.write_text("recording,start,end,speaker,emotion\ntalk,4.1,4.4,,joy\n")
     _, scores = evaluate(bag, "--truth", *people, f"adjudicated={decide}")

@@ -160,11 +160,12 @@ def test_the_headline_says_what_was_scored() -> None:
     assert headline(scored, [recorded, *others], None) == headline(scored, [recorded], None)
     plain = replace(scored, figures={})
     mapped = replace(recorded, truth=replace(recorded.truth, unmapped={}))
-    assert headline(plain, [mapped], None) == "0 of 4 annotated emotions scored"
+    unmatched = "0 of 4 annotated emotions scored (0%, 4 have no matching utterance)"
+    assert headline(plain, [mapped], None) == unmatched
     agreement["by_segment"]["alpha"]["value"] = None
     assert headline(plain, [mapped], agreement).endswith("agree in 62% of comparisons")
     agreement["by_segment"]["observed"]["value"] = None
-    assert headline(plain, [mapped], agreement) == "0 of 4 annotated emotions scored"
+    assert headline(plain, [mapped], agreement) == unmatched
     bare = made_up.without_truth(recorded)
     assert headline(scored, [bare, others[0], others[1]], None).startswith("5 utterances;")
 
