@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any, TypeVar, cast, get_args
 
 from erc_ros.adapters import Adapter, adapter_for, humans_adapter, speech_type
+from erc_ros.encoders.language import TextExclusion
 from erc_ros.input_reader import InputReader, tells_consent
 from erc_ros.parameters import RobotConfig, UtteranceNodeConfig
 from erc_ros.pipeline import (
@@ -45,10 +46,10 @@ from erc_ros.values.transcript import Transcript
 
 TEXTS_LEFT_OUT = "recording_allowed is false: texts are excluded"
 
+WITHOUT_TEXT = "estimates use voice and face only, which are far less accurate than words"
 NO_TEXT = (
-    "no recognized speech in this recording: estimates use voice and face only, which are far "
-    "less accurate than words; give --transcript or --recognizer, or record the topic of a speech "
-    "recognizer"
+    f"no recognized speech in this recording: {WITHOUT_TEXT}; give --transcript or --recognizer, "
+    "or record the topic of a speech recognizer"
 )
 NO_AUDIO = (
     "no audio in this recording: speakers are not distinguished, and the duration of utterances is "
@@ -346,8 +347,11 @@ class EstimateCollector:
                     row = replace(row, text="")
                     self.warnings[TEXTS_LEFT_OUT] += 1
                 self.rows = with_row(self.rows, row)
+                reason = estimate.text_excluded
+                excluded = TextExclusion(reason).explanation if reason else ""
                 for note in estimate.notes:
-                    self.warnings[f"estimates: {note}"] += 1
+                    result = f": these {WITHOUT_TEXT}" if note == excluded else ""
+                    self.warnings[f"estimates: {note}{result}"] += 1
             elif isinstance(event, SpeakerCorrected):
                 self.rows = relabelled(
                     self.rows, event.conversation_id, event.utterance_ids, event.after

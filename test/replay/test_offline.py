@@ -29,7 +29,14 @@ from erc_ros.parameters import RobotConfig
 from erc_ros.pipeline import Pipeline
 from erc_ros.replay.bag import Bag, BagError, BagWriter
 from erc_ros.replay.definitions import typestore
-from erc_ros.replay.offline import AHEAD, NO_TEXT, EstimateCollector, ahead, replay
+from erc_ros.replay.offline import (
+    AHEAD,
+    NO_TEXT,
+    WITHOUT_TEXT,
+    EstimateCollector,
+    ahead,
+    replay,
+)
 from erc_ros.replay.report import Result, write
 from erc_ros.replay.rows import BundleName
 from erc_ros.resources import model_folder
@@ -341,6 +348,14 @@ def test_a_speaker_that_is_corrected_counts_in_the_next_estimates(robot: RobotCo
     assert [row.speaker_id for row in corrected.rows] == ["0", "1", "0", "1"]
     assert corrected.rows[1].probabilities != known.rows[1].probabilities  # it is not sent again
     assert corrected.counts()["utterances relabelled"] == 1
+
+
+def test_a_text_that_is_not_used_is_reported_with_the_consequence(robot: RobotConfig) -> None:
+    said = Utterance("c", "u1", 0, 10**9, "Das ist ja wunderbar!", locale="xx-YY")
+    english = robot.changed(bundle="edge-open")
+    collected = answers(english, said, replace(said, utterance_id="u2", text="Fine.", locale=""))
+    ((text, count),) = collected.warnings.items()
+    assert count == 1 and text.endswith(WITHOUT_TEXT)
 
 
 def test_overlap_is_in_the_files_and_null_where_it_is_unknown(
