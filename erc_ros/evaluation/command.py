@@ -132,14 +132,15 @@ def main(argv: Sequence[str]) -> int:
         with progress_bar(len(jobs), "recordings") as watch:
             kept = run(jobs, cache, options.workers, watch)
         files, failed = _write(kept, systems, out, options, study)
+    names = _names(out, files)
     timing = {
         "jobs": len(jobs),
         "wall_s": round(time.perf_counter() - began, 3),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": shlex.join(["erc", "evaluate", *argv]),
-        "files": _names(out, files),
+        "files": names,
     }
-    _delete_former(out, timing["files"])
+    _delete_former(out, names)
     write_whole(out / "timing.json", json.dumps(timing) + "\n")
     print("\n".join(f"  {file}" for file in files))
     print(f"report: {out / 'report.html'}")
