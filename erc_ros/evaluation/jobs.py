@@ -26,10 +26,11 @@ from erc_ros.annotations.joining import (
 from erc_ros.annotations.marks import AnnotationError, Mark
 from erc_ros.annotations.records import Annotations, Segment, TierReading
 from erc_ros.evaluation import run
-from erc_ros.evaluation.matching import clock_difference, covered, match, unedited
+from erc_ros.evaluation.matching import covered, match, unedited
 from erc_ros.evaluation.records import Recording
 from erc_ros.evaluation.run import EvaluatedSystem, Progress, TimeRange, answer, check_part
 from erc_ros.evaluation.transcripts import cues_for, find_transcript, recognizer_for
+from erc_ros.replay.clocks import clock_difference
 from erc_ros.replay.recording import open_recording, recording_files
 from erc_ros.values.files import explain
 from erc_ros.values.nanoseconds import NS

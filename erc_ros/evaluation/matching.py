@@ -11,31 +11,16 @@ which at least half is within segments is split; other segments are missed, utte
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 
 from erc_ros.annotations.records import Segment
 from erc_ros.evaluation.names import clean
 from erc_ros.evaluation.records import AnswerMatch, Prediction
+from erc_ros.replay.clocks import TimeSpan
 from erc_ros.values.nanoseconds import NS
 
 MILLISECOND = NS // 1000  # ELAN rounds times to it
-STEP = NS // 10  # resolution of the comparison of clocks
-MAX_SHIFT = 30 * NS
-MIN_SHIFT = NS // 2
-MIN_SPANS = 5  # fewer match at some shift by chance
-LIKE, BETTER = 0.5, 0.25  # minimum correlation at the best shift, and gain over shift 0
-
-
-class TimeSpan(Protocol):
-    """Anything with a start and an end, ns."""
-
-    @property
-    def start(self) -> int: ...
-
-    @property
-    def end(self) -> int: ...
 
 
 def match(truth: Sequence[TimeSpan], predictions: Sequence[TimeSpan]) -> tuple[AnswerMatch, ...]:
@@ -63,30 +48,6 @@ def covered(span: TimeSpan, others: Sequence[TimeSpan]) -> bool:
         if end > begin:
             shared, until = shared + end - begin, end
     return 2 * shared >= span.end - span.start
-
-
-def clock_difference(truth: Sequence[TimeSpan], predictions: Sequence[TimeSpan]) -> int:
-    """Return how much later (ns) the annotated speech is than the utterances.
-
-    Correlates speech and silence of both at every shift up to `MAX_SHIFT`; 0 if the difference is
-    below `MIN_SHIFT` or the correlation has no clear maximum.
-    """
-    if min(len(truth), len(predictions)) < MIN_SPANS:
-        return 0
-    count = max(each.end for each in (*truth, *predictions)) // STEP + 1
-    speech = np.zeros((2, count))
-    for row, spans in zip(speech, (truth, predictions), strict=True):
-        for span in spans:
-            row[span.start // STEP : span.end // STEP + 1] = 1
-    speech -= speech.mean(axis=1, keepdims=True)
-    scale = float(np.linalg.norm(speech[0]) * np.linalg.norm(speech[1])) or 1.0
-    reach = min(count, MAX_SHIFT // STEP)
-    padded = np.pad(speech[0], reach)
-    fits = np.correlate(padded, speech[1], "valid") / scale
-    best = int(np.argmax(fits))
-    shift = (best - reach) * STEP
-    is_clear = fits[best] >= LIKE and fits[best] - fits[reach] >= BETTER
-    return shift if is_clear and abs(shift) >= MIN_SHIFT else 0
 
 
 def unedited(segments: Sequence[Segment], predictions: Sequence[Prediction], duration: int) -> int:

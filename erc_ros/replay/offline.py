@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast, get_args
 from erc_ros.adapters import Adapter, adapter_for, humans_adapter, speech_type
 from erc_ros.encoders.language import TextExclusion
 from erc_ros.input_reader import InputReader, tells_consent
+from erc_ros.metrics.timelines import Span
 from erc_ros.parameters import RobotConfig, UtteranceNodeConfig
 from erc_ros.pipeline import (
     EstimateEvent,
@@ -36,6 +37,7 @@ from erc_ros.replay.bag import (
     Topic,
     choose_topics,
 )
+from erc_ros.replay.clocks import clock_difference
 from erc_ros.replay.report import Result, quantiles
 from erc_ros.replay.rows import BundleName, Row, relabelled, row_of_estimate, with_row
 from erc_ros.replay.session import VOICE
@@ -131,9 +133,9 @@ def replay(
     counts = outputs.counts() + reader.counts
     unspoken = counts["texts_without_speech"]
     if "audio" in chosen and unspoken > max(MIN_TEXTS, 0.5 * counts["final texts"]):
-        warnings[MISFIT] = 1
+        warnings[MISFIT + _shift(reader, outputs.rows)] = 1
     elif counts["final texts"] and _wordless(outputs.rows):
-        warnings[WORDLESS] = 1
+        warnings[WORDLESS + _shift(reader, outputs.rows)] = 1
     recorded = (reader.last - reader.first) / NS
     return Result(
         rows=outputs.rows,
@@ -171,6 +173,17 @@ def _wordless(rows: Iterable[Row]) -> bool:
     finals = [row for row in rows if row.is_final]
     without = sum(not row.modalities["text"] and not row.text_excluded for row in finals)
     return without >= MIN_TEXTS and without > 0.25 * len(finals)
+
+
+def _shift(reader: _Reader, rows: Iterable[Row]) -> str:
+    """Return the end of a warning: by how much texts must be moved; "" if that is not clear."""
+    speech = [(row.start, row.end) for row in rows if row.is_final and row.modalities["audio"]]
+    texts, spoken = (
+        [Span(max(0, start - reader.first), end - reader.first, "", "") for start, end in times]
+        for times in (reader.texts, speech)
+    )
+    late = clock_difference(texts, spoken)
+    return f"; moved by {-late / NS:+.1f} s, the texts would fit the speech" if late else ""
 
 
 def heard_topics(
@@ -242,7 +255,7 @@ _VALUE_ADAPTERS[VOICE] = Adapter("humans", _value)
 class _Reader:
     """Converts records to calls of the pipeline, as utterance_node converts messages.
 
-    topics: source of an input -> its most recent topic.
+    topics: source of an input -> its most recent topic. texts: (start, end) of final texts, ns.
     recording_allowed: the last value in the recording.
     """
 
@@ -250,6 +263,7 @@ class _Reader:
         self.counts: Counter[str] = Counter()
         self.warnings: Counter[str] = Counter()
         self.topics: dict[str, str] = {}
+        self.texts: list[tuple[int, int]] = []
         self.first = self.last = 0  # ns, time of the first and last record
         self.recording_allowed = node.recording_allowed
         self._node = node
@@ -288,6 +302,8 @@ class _Reader:
                 return
         if isinstance(value, Transcript):
             self.counts["final texts" if value.is_final else "partial texts"] += 1
+            if value.is_final and value.start is not None and value.end is not None:
+                self.texts.append((value.start, value.end))
         yield "feed", (value,)
 
     def refused(self, source: str) -> None:

@@ -12,9 +12,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from erc_ros.evaluation.jobs import Annotator, EvaluationJob, joined
-from erc_ros.evaluation.matching import STEP, clock_difference, covered, match, unedited
+from erc_ros.evaluation.matching import covered, match, unedited
 from erc_ros.evaluation.records import AnswerMatch
 from erc_ros.evaluation.run import FRAME, EvaluatedSystem, signal_to_noise
+from erc_ros.replay.clocks import STEP, clock_difference
 from erc_ros.values.nanoseconds import seconds
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 import subprocess
 import sys
@@ -21,11 +22,12 @@ from erc_ros.cli import main
 from erc_ros.demo.conversation_bag import DIALOGUE, Phrase, WrittenTurn, perform, portrait
 from erc_ros.demo.voices import Delivery, synthesiser
 from erc_ros.media.files import ORIGIN, MediaFile
-from erc_ros.media.transcripts import read_cues
+from erc_ros.media.transcripts import Cue, read_cues
+from erc_ros.parameters import RobotConfig
 from erc_ros.replay.offline import FILE_ADVICE, MISFIT, WORDLESS, replay
 from erc_ros.replay.recording import open_recording
 from erc_ros.sensing.microphone import ADVICE
-from erc_ros.values.nanoseconds import NS
+from erc_ros.values.nanoseconds import NS, seconds
 
 TURNS = DIALOGUE[:2]
 
@@ -370,6 +372,17 @@ def test_a_transcript_of_other_speech_of_the_same_length_is_reported(
     arguments = ["--transcript", str(tmp_path / "other.csv"), "--out", str(tmp_path / "out")]
     assert main(["replay", str(path), *arguments]) == 0
     assert MISFIT in capsys.readouterr().err
+
+
+def test_the_shift_of_a_transcript_is_named(tmp_path: Path) -> None:
+    samples, phrases = perform(DIALOGUE, synthesiser())
+    path = write_media(tmp_path / "talk.wav", [samples], rate=16_000)
+    cues = [Cue(seconds(each.start + 4), seconds(each.end + 4), each.text) for each in phrases]
+    with open_recording(path, cues) as recording:
+        robot = RobotConfig().changed(speaker_model="none")
+        warnings = "".join(replay(recording, {}, robot).warnings)
+    (moved,) = re.findall(r"moved by (\S+) s", warnings)
+    assert float(moved) == pytest.approx(-4, abs=0.5)
 
 
 def test_speech_without_words_is_reported(
