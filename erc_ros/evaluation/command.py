@@ -45,7 +45,6 @@ from erc_ros.evaluation.results import (
 )
 from erc_ros.evaluation.run import EvaluatedSystem, TimeRange, parse_time
 from erc_ros.evaluation.scores import (
-    MIN_CONVERSATIONS,
     OVER_BLOCKS,
     RESAMPLES,
     SEED,
@@ -69,6 +68,7 @@ from erc_ros.media.options import (
     topics_of,
     transcript_options,
 )
+from erc_ros.metrics.classification import MIN_CONVERSATIONS
 from erc_ros.parameters import robot_config
 from erc_ros.replay import provenance
 from erc_ros.replay.bag import BagError

@@ -19,17 +19,16 @@ from numpy.typing import NDArray
 from erc_ros.evaluation.metric import Metric, value_of
 from erc_ros.evaluation.records import Comparison, ReliabilityBin, Scores, SystemScores
 from erc_ros.evaluation.tally import BLOCK, ScoredConversation, Sums
-from erc_ros.metrics.classification import SCORES, cohen_kappa, draws
+from erc_ros.metrics.classification import MIN_CONVERSATIONS, SCORES, cohen_kappa, draws
 from erc_ros.metrics.concordance import concordance
 from erc_ros.metrics.figure import Figure
 from erc_ros.metrics.selective import area_under_risk_coverage, risk_coverage
-from erc_ros.metrics.significance import holm
+from erc_ros.metrics.significance import holm, two_sided_p
 from erc_ros.plugins import PluginError
 from erc_ros.values.nanoseconds import NS
 
 RESAMPLES = 1000
 SEED = 0
-MIN_CONVERSATIONS = 5  # below, blocks are drawn
 MIN_BLOCKS = 10  # below, there is no interval
 MIN_N = 10  # utterances, words or seconds; below, there is no interval
 OVER_CONVERSATIONS = "conversations"
@@ -260,8 +259,7 @@ def compare(
             differences.append(Comparison(figure, a, b, _rounded(values[0]), None, None, None))
             continue
         low, high = np.quantile(samples, (0.025, 0.975))
-        below = float((samples < 0).mean() + (samples == 0).mean() / 2)
-        p = min(1.0, 2 * min(below, 1 - below))
+        p = two_sided_p(samples)
         numbers = (_rounded(each) for each in (values[0], low, high, p))
         differences.append(Comparison(figure, a, b, *numbers))
     corrected = iter(holm([each.p for each in differences if each.p is not None]))

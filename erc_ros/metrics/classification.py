@@ -239,11 +239,23 @@ def report(truth: ArrayLike, probabilities: ArrayLike, labels: Sequence[str]) ->
     }
 
 
+MIN_CONVERSATIONS = 5
+"""With fewer of them to resample, there is no interval and no p-value."""
+
+
 def draws(groups: int, resamples: int, seed: int) -> NDArray[np.int64]:
     """Draw resamples with replacement: count of each group in each resample, (R, groups)."""
     drawn = np.random.default_rng(seed).integers(0, groups, (resamples, groups))
     flat = (drawn + groups * np.arange(resamples)[:, None]).ravel()
     return np.bincount(flat, minlength=resamples * groups).reshape(resamples, groups)
+
+
+def too_few(groups: NDArray[np.int64], unit: str) -> str:
+    """Return a sentence for a table without intervals; "": there are enough groups (N,)."""
+    count = len(np.unique(groups))
+    if count >= MIN_CONVERSATIONS:
+        return ""
+    return f" {count} {unit} are too few for an interval and p: at least {MIN_CONVERSATIONS}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +286,8 @@ def intervals(
 
     Returns:
         Name of a score, "calibration_error" or "f1 LABEL" -> interval. The F1 of a class is taken
-        over the resamples in which it occurs; NaN without any.
+        over the resamples in which it occurs; NaN without any. Bounds are NaN if there are fewer
+        than MIN_CONVERSATIONS groups.
 
     Raises:
         ValueError: the shapes do not match, or a label is invalid.
@@ -286,6 +299,7 @@ def intervals(
         raise ErcValueError(f"{len(groups)} groups for {len(truth)} labels")
     _, group = np.unique(np.arange(len(truth)) if groups is None else groups, return_inverse=True)
     count = int(group.max(initial=0)) + 1
+    resamples = resamples if count >= MIN_CONVERSATIONS else 0
     weights = np.vstack([np.ones((1, count), np.int64), draws(count, resamples, seed)])  # (R+1, G)
     counts = np.stack([_grouped(truth, each.argmax(axis=1), group, len(labels)) for each in p])
     drawn = np.einsum("rg,sgk->rsk", weights, counts.astype(np.float64), optimize=True)

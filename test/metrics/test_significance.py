@@ -46,11 +46,27 @@ def test_a_model_is_no_better_than_itself_or_than_one_as_good() -> None:
 def test_few_conversations_make_a_wide_interval() -> None:
     a, b = guess(0.6), guess(0.5)
     many = paired_bootstrap(TRUTH, a, b, np.arange(600), 3)
-    few = paired_bootstrap(TRUTH, a, b, np.arange(600) // 200, 3)
+    few = paired_bootstrap(TRUTH, a, b, np.arange(600) // 120, 3)
     assert many.low < many.value < many.high
-    assert few.value == pytest.approx(many.value)
+    assert few.value == pytest.approx(many.value) and few.low < few.high
     again = paired_bootstrap(TRUTH, a, b, np.arange(600), 3)
     assert again == many  # the draws have a seed
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_too_few_conversations_have_no_interval_and_no_p(count: int) -> None:
+    few = paired_bootstrap(TRUTH, guess(0.6), guess(0.5), np.arange(600) % count, 3)
+    assert few.value > 0 and np.isnan([few.low, few.high, few.p]).all()
+    assert few.text(2) == f"{100 * few.value:+.2f}"
+
+
+def test_p_is_not_smaller_than_the_resamples_can_resolve() -> None:
+    few, many = (
+        paired_bootstrap(TRUTH, guess(1.0), guess(0.2), CONVERSATIONS, 3, count)
+        for count in (200, 2000)
+    )
+    assert few.p == pytest.approx(2 / 201) and few.text(1).endswith("p 0.010")
+    assert many.p == pytest.approx(2 / 2001) and many.text(1).endswith("p < 0.001")
 
 
 def test_predictions_of_another_length_are_refused() -> None:

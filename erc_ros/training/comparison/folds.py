@@ -153,7 +153,8 @@ def table(predictions: Answers, corpus: FoldedCorpus, config: ComparisonConfig, 
         f" whose epoch another fold chose. {seeds} {'seed' if seeds == 1 else 'seeds'}, percent,"
         f" with the 95 % interval of a bootstrap over {corpus.unit} ({config.resamples} draws; it"
         " knows the choice of them, not that of seeds or folds). Differences: of weighted F1, in"
-        f" points, paired, not corrected for their number ({len(list(questions(predictions)))}).",
+        f" points, paired, not corrected for their number ({len(list(questions(predictions)))})."
+        + metrics.too_few(corpus.groups[known], corpus.unit),
         "",
         *_figures(predictions, corpus, config.resamples),
     ]
@@ -162,7 +163,7 @@ def table(predictions: Answers, corpus: FoldedCorpus, config: ComparisonConfig, 
             [
                 _name(*a),
                 f"against {_name(*b)}",
-                _said(difference(predictions, a, b, corpus, config)),
+                difference(predictions, a, b, corpus, config).text(1),
             ]
             for a, b in pairs
         ]
@@ -219,19 +220,14 @@ def _figures(predictions: Answers, corpus: FoldedCorpus, resamples: int) -> list
     for (row, mode), answers in predictions.items():
         certain = np.eye(len(corpus.labels))[answers[:, known]]  # (S, N, C)
         scores = metrics.intervals(truth, certain, corpus.labels, groups, resamples)
-        shown = [
-            f"{100 * scores[n].value:.1f} ({100 * scores[n].low:.1f} to {100 * scores[n].high:.1f})"
-            for n in names
-        ]
-        cells.append([_name(row, mode), *shown])
+        cells.append([_name(row, mode), *(_percent(scores[n]) for n in names)])
     return markdown(["", *(name.replace("_", " ") for name in names)], cells)
+
+
+def _percent(figure: metrics.Interval) -> str:
+    value, low, high = (f"{100 * x:.1f}" for x in (figure.value, figure.low, figure.high))
+    return value if np.isnan(figure.low) else f"{value} ({low} to {high})"
 
 
 def _name(row: TableRow, mode: str) -> str:
     return f"{row.title}, {mode}"
-
-
-def _said(difference: Difference) -> str:
-    p = f"p {difference.p:.3f}" if difference.p >= 0.001 else "p < 0.001"
-    low, high = 100 * difference.low, 100 * difference.high
-    return f"{100 * difference.value:+.1f} ({low:+.1f} to {high:+.1f}), {p}"

@@ -618,7 +618,8 @@ def table(results: Results, corpus: ComparisonData, config: ComparisonConfig) ->
         " reference, in points, with the 95 % interval and p of a paired bootstrap over"
         f" conversations ({config.resamples} draws; not corrected for the number of comparisons;"
         " it knows the choice of conversations, not that of seeds). The reference is the first row"
-        f" of a group, without groups the one with {best}.",
+        f" of a group, without groups the one with {best}."
+        + metrics.too_few(test.first[test.labels >= 0], "conversations"),
     ]
     for group in dict.fromkeys(row.group for row, _ in results):
         part = {key: runs for key, runs in results.items() if key[0].group == group}
@@ -676,6 +677,4 @@ def _difference(
     difference = paired_bootstrap(
         test.labels[known], mine, its, test.first[known], len(corpus.labels), config.resamples
     )
-    low, high = 100 * difference.low, 100 * difference.high
-    p = f"p {difference.p:.3f}" if difference.p >= 0.001 else "p < 0.001"
-    return f"{100 * difference.value:+.2f} ({low:+.2f}..{high:+.2f}), {p}"
+    return difference.text(2)

@@ -179,13 +179,18 @@ def describe(result: Mapping[str, Any]) -> str:
         of_split = result[split]
         lines += [
             "",
-            f"| {split}, {of_split['n']} utterances | | 95 % ({of_split['resamples']} bootstraps"
-            f" over {of_split['resampled']}) |",
+            f"| {split}, {of_split['n']} utterances | | 95 % ({_bootstrap(of_split)}) |",
             "|---|---|---|",
             *(_row(name.replace("_", " "), each) for name, each in of_split["scores"].items()),
             *(_row(f"F1 {n} ({each['support']})", each) for n, each in of_split["f1"].items()),
         ]
     return "\n".join(lines) + "\n"
+
+
+def _bootstrap(of_split: Mapping[str, Any]) -> str:
+    if of_split["scores"]["accuracy"]["interval"] is None:
+        return f"none: fewer than {metrics.MIN_CONVERSATIONS} {of_split['resampled']}"
+    return f"{of_split['resamples']} bootstraps over {of_split['resampled']}"
 
 
 def _row(name: str, figure: Mapping[str, Any]) -> str:

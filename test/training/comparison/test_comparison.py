@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,12 @@ def test_every_paper_is_trained_tested_in_every_condition_and_put_into_the_table
     assert (out / "summer-teacher-offline" / "seed-4" / "result.json").is_file()
     cells = next(line for line in lines if line.startswith("| text alone")).split(" | ")
     assert cells[-6:-4] == ["-", "-"] and cells[-3] != "-"  # it was noise for text, not for audio
+
+
+def test_a_difference_over_few_conversations_has_no_interval(tmp_path: Path) -> None:
+    compare(recipe(tmp_path, [{"head": "ridge"}, {"head": "concat"}], seeds=[0]), CORPUS)
+    table = (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
+    assert "4 conversations" in table and not re.search(r"p (<|0)|\.\.", table)
 
 
 def test_what_is_finished_is_not_trained_again_but_with_other_settings_or_data(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,18 @@ def test_it_says_that_sound_helps_and_is_not_repeated(tmp_path: Path) -> None:
     again = compare_folds(recipe(tmp_path, rows), made, 3)
     assert all(np.array_equal(again[key], found[key]) for key in found)
     assert all(file.stat().st_mtime_ns == time for file, time in runs.items())
+
+
+def test_few_groups_have_no_interval(tmp_path: Path) -> None:
+    made = corpus()
+    few = replace(made, groups=np.searchsorted(np.unique(made.groups), made.groups) // 2)
+    rows = [
+        {"head": "ridge", "name": "words", "seen": ["text"]},
+        {"head": "ridge", "name": "both", "seen": ["text", "audio"]},
+    ]
+    compare_folds(recipe(tmp_path, rows), few, 3)
+    text = (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert "against words" in text and " to " not in text.split("| both", 1)[1]
 
 
 def test_errors_of_voice_and_face_are_compared_head_by_head(tmp_path: Path) -> None:

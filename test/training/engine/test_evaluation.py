@@ -65,12 +65,25 @@ def test_an_evaluation_has_mean_spread_and_interval_of_every_figure(run: Path) -
 
 
 def test_conversations_are_drawn_whole_where_they_are_known(tmp_path: Path) -> None:
-    write_seed(tmp_path, 0, wrong=(0, 1), test_conversations=np.array([5, 5, 7, 7, 7, 7]))
+    labels = np.tile([0, 1], 10)
+    test = logits(labels, wrong=tuple(range(1, 20, 2)))  # half of each conversation
+    conversations = np.repeat([9, 5, 7, 3, 1], 4)
+    write_seed(tmp_path, 0, test=test, test_labels=labels, test_conversations=conversations)
     report = evaluate(read_run(tmp_path))
     assert report["test"]["resampled"] == "conversations"
     assert report["dev"]["resampled"] == "utterances"
-    # One conversation all wrong, one all right: both, one, or the other twice.
-    assert report["test"]["scores"]["accuracy"]["interval"] == [0, 1]
+    assert report["test"]["scores"]["accuracy"]["interval"] == [0.5, 0.5]
+
+
+def test_a_few_conversations_have_no_interval(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_seed(tmp_path, 0, wrong=(0, 1), test_conversations=np.array([5, 5, 7, 7, 7, 7]))
+    assert main(["evaluate", str(tmp_path)]) == 0
+    figures = json.loads((tmp_path / "evaluation.json").read_text())["test"]
+    everything = [*figures["scores"].values(), *figures["f1"].values()]
+    assert {each["interval"] for each in everything} == {None}
+    assert "| accuracy | 66.67 | - |" in capsys.readouterr().out
 
 
 def test_the_command_writes_figures_and_pictures(
