@@ -384,7 +384,12 @@ def finished_run(
 def run_folder(row: TableRow, mode: str, seed: int, out: Path) -> Path:
     """Return OUT/<group>-<row>-<mode>/seed-N."""
     name = " ".join(filter(None, (row.group, row.title, mode)))
-    return out / re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-") / f"seed-{seed}"
+    return out / in_file_name(name) / f"seed-{seed}"
+
+
+def in_file_name(name: str) -> str:
+    """Return a name in small letters, digits, dots and hyphens: "Dialogue mean": dialogue-mean."""
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-")
 
 
 def trained_teacher(

@@ -143,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--data", type=Path, help="folder of the data sets; default $ERC_DATA")
     parser.add_argument(
-        "--name", default="", help="name of the model package; default: system and corpus"
+        "--name", default="", help="name of the model package; default: system, corpus and row"
     )
     parser.add_argument("--version", default="1.0.0", help="version of the bundle")
     parser.add_argument(

@@ -156,7 +156,7 @@ def read_stored(run: Path, without: Sequence[str] = (), row: str = "") -> Traine
     load_weights(head, folder / WEIGHTS)
     metrics["onnx_difference"] = export_fusion(head, folder / FILES["fusion"])
     write_metrics(metrics, folder)
-    return TrainedSystem(recipe, folder, metrics, readings)
+    return TrainedSystem(recipe, folder, metrics, readings, chosen.title)
 
 
 def _best(run: Path, name: str) -> tuple[Path, TableRow]:

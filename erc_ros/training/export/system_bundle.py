@@ -19,6 +19,7 @@ from erc_ros.encoders.text import PROMPT_VERSION, Turn, Vocabulary, WholePrompt
 from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.inputs import SHORTEST_SOUND
 from erc_ros.training.comparison.stored import FeaturesConfig, dialogues
+from erc_ros.training.comparison.train import in_file_name
 from erc_ros.training.datasets import corpora
 from erc_ros.training.encoders.audio.emotion2vec import Emotion2vecEncoder
 from erc_ros.training.encoders.audio.pretrained import SpeechEncoder
@@ -120,13 +121,21 @@ class Reading:
 class TrainedSystem:
     """A trained system that can be exported.
 
-    fusion: the folder with fusion.onnx. metrics: its metrics.json. readings: by modality.
+    fusion: the folder with fusion.onnx. metrics: its metrics.json. readings: by modality. row: its
+    name, "" for the row that is the system.
     """
 
     recipe: Recipe
     fusion: Path
     metrics: Mapping[str, Any]
     readings: Mapping[str, Reading]
+    row: str = ""
+
+    @property
+    def name(self) -> str:
+        """Return the default name of its bundle: kind, corpus and row."""
+        parts = (self.recipe.kind, corpora.find(self.corpus).name, in_file_name(self.row))
+        return "-".join(filter(None, parts))
 
     @property
     def corpus(self) -> str:
@@ -172,7 +181,7 @@ def read_system(run: Path, without: Sequence[str] = (), row: str = "") -> Traine
     if len(labels) > 1:
         label_sets = "; ".join(f"{r.stage}: {', '.join(r.labels)}" for r in readings.values())
         raise RecipeError(f"{run}: its stages were trained for different labels ({label_sets})")
-    return TrainedSystem(recipe, fusion, metrics, readings)
+    return TrainedSystem(recipe, fusion, metrics, readings, row)
 
 
 def _fusion_of(run: Path, stages: Sequence[str]) -> Path:
@@ -246,7 +255,7 @@ def export_bundle(
 
     Args:
         data: the folder of the data sets; temperatures are fitted on dev.
-        name: of the bundle; "": the recipe's kind and corpus.
+        name: of the bundle; "": that of `TrainedSystem`.
         context: number of utterances of the fusion's input, including the current one; always 1
             for a fusion model without context.
         without: modalities of the system to omit.
@@ -268,7 +277,7 @@ def export_bundle(
     with whole_folder(folder) as staged:
         encoders, differences = write_networks(system, staged)
         spec = BundleSpec(
-            name or f"{system.recipe.kind}-{corpora.find(system.corpus).name}",
+            name or system.name,
             version,
             system.labels,
             encoders,

@@ -181,8 +181,12 @@ def test_a_row_is_named_where_there_are_several(
     for wrong in ([], ["--row", "ridge"], ["--row", "Magtkd"]):
         assert main([*export, *wrong]) == 1
         assert "magtkd" in (said := capsys.readouterr().err) and "concat" in said
+    assert main([*export, "--row", "magtkd"]) == 0
+    assert load_bundle(tmp_path / "bundle").name == "stored-toy-magtkd"
+    shutil.rmtree(tmp_path / "bundle")
     assert main([*export, "--row", "concat"]) == 0
     bundle = load_bundle(tmp_path / "bundle")
+    assert bundle.name == "stored-toy-concat"
     assert bundle.fusion.context == 1
     assert "Concat" in (bundle.folder / "README.md").read_text("utf-8")
     assert main(["export", str(run)]) == 1 and "--bundle" in capsys.readouterr().err

@@ -186,7 +186,8 @@ def test_another_row_of_the_fusion_can_be_taken(run: Path) -> None:
     change(seed / "metrics.json", reads=reads)
     with pytest.raises(RecipeError, match="--row"):
         read_system(run)
-    assert set(read_system(run, row="robot").readings) == {"text", "audio"}
+    system = read_system(run, row="robot")
+    assert set(system.readings) == {"text", "audio"} and system.name.endswith("-robot")
     with pytest.raises(RecipeError, match="'human'"):
         read_system(run, row="human")
 
