@@ -374,5 +374,8 @@ def test_a_fusion_model_and_a_corpus_of_another_package_become_a_bundle(
         done = plugin_package.erc(site, *command, cwd=tmp_path)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     bundle = load_bundle(tmp_path / "bundle")
-    assert bundle.name == "stored-talks-conversation-mean" and bundle.labels == ("engaged", "not engaged")
+    assert bundle.name == "stored-talks-conversation-mean" and bundle.labels == (
+        "engaged",
+        "not engaged",
+    )
     assert "Talks (example)" in (tmp_path / "bundle" / "LICENSE").read_text(encoding="utf-8")
