@@ -59,7 +59,10 @@ class Overlap:
 
 @dataclass(frozen=True, slots=True)
 class Jump:
-    """The clock was set: the line ended at `before`, a new line begins at `after`."""
+    """No audio for over 10 s, or the clock was set: a line ended at `before`.
+
+    A new line begins at `after`.
+    """
 
     before: int
     after: int

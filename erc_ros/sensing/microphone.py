@@ -80,7 +80,8 @@ MicrophoneEvent = AudioEvent | NoInfo | NotWaited | Replugged
 ADVICE = {
     "Gap": "samples are missing; the network or the driver may be too slow",
     "Overlap": "duplicate samples were dropped",
-    "Jump": "the stamps jumped; the audio continues as a new segment",
+    "Jump": "no audio for over 10 s, or its clock was set: speech before and after is separate; "
+    "stamps that go back also begin a new conversation",
     "Drift": "the microphone's clock drifts; corrected by its stamps",
     "Repaired": "samples that are not finite or out of range were repaired",
     "RateChange": "the sample rate changed within the stream",

@@ -601,6 +601,16 @@ def test_a_clock_that_jumps_ahead_an_hour_ends_the_conversation_and_loses_nothin
     assert span(second)[0] == pytest.approx(3_603.5, abs=0.15)
 
 
+def test_a_pause_of_the_driver_splits_speech_but_not_the_conversation() -> None:
+    ears = listener()
+    events = play(ears, scene((1, 3, 5))[: round(2.5 * RATE)])
+    events += ears.feed_audio(Jump(at(2.5), at(14.5)))
+    events += play(ears, scene((1, 3, 5)), start=14.5)
+    first, second = finals(events + ears.flush())
+    assert first.conversation_id == second.conversation_id
+    assert "clock_jumps" not in counted(events)
+
+
 def test_another_microphone_in_mid_speech_ends_the_segment() -> None:
     ears = listener()
     events = play(ears, scene((1, 3, 5))[: round(2.5 * RATE)])
