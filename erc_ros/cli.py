@@ -187,7 +187,7 @@ def _usage() -> str:
         "usage: erc COMMAND ...\n\n" + "\n\n".join(groups) + "\n\nexamples:\n"
         "  erc replay talk.mp4 --transcript talk.srt      estimates of a video\n"
         "  erc evaluate talk.mp4 --truth talk.eaf         scores and a report\n"
-        "  erc run --params-file robot.yaml               the nodes, without ros2 launch\n\n"
+        "  erc run params_file:=robot.yaml                the nodes, without ros2 launch\n\n"
         "`erc COMMAND --help` lists the options, `erc --version` the versions."
     )
 

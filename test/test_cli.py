@@ -130,6 +130,20 @@ def test_long_commands_show_how_far_they_are_on_a_terminal_only(
         assert "%|" not in done.stderr
 
 
+def test_the_example_of_erc_run_has_arguments_that_it_knows(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from erc_ros.nodes.run import given_arguments
+    from erc_ros.nodes.system import read_system
+
+    main(["--help"])
+    (line,) = (
+        line for line in capsys.readouterr().out.splitlines() if line.startswith("  erc run")
+    )
+    words = line.partition("  the nodes")[0].split()[2:]
+    assert read_system().values(given_arguments(words))
+
+
 def test_a_missing_recording_is_one_line(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

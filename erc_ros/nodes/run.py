@@ -43,7 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         ModuleNotFoundError: ROS 2 or the messages are not installed.
     """
     system = read_system()
-    args = _parser(system).parse_args(argv)
+    parser = _parser(system)
+    args, others = parser.parse_known_args(argv)
+    if others:
+        name = others[0].lstrip("-").partition("=")[0].replace("-", "_")
+        meant = f": write {name}:=VALUE" if name in system.arguments else ""
+        parser.error(f"unrecognized option {others[0]}{meant}")
     for package in NEEDED:
         spec = find_spec(package)
         if spec is None or spec.origin is None:  # a folder of definitions has no origin

@@ -119,6 +119,17 @@ def test_a_wrong_argument_is_named(argument: str, capsys: pytest.CaptureFixture[
     assert argument.partition(":=")[0] in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--params-file", "--bundle=x"])
+def test_an_option_that_is_an_argument_is_written_as_one(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([option, "robot.yaml"])
+    assert ended.value.code == 2
+    name = option.lstrip("-").partition("=")[0].replace("-", "_")
+    assert f"{name}:=" in capsys.readouterr().err
+
+
 def test_arguments_become_remaps_and_parameters() -> None:
     values = SYSTEM.values({"image": "/camera/image_raw", "bundle": "/my bundle"})
     line = command(SYSTEM, "emotion", values)
