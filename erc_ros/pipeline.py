@@ -876,7 +876,7 @@ class Recognition:
         self.counts: Counter[str] = Counter()
         self.publish_provisional = config.publish_provisional
         self.min_confidence = config.min_confidence
-        self._loaded: Bundle = load_bundle(model_folder(config.bundle))
+        self._loaded: Bundle = load_bundle(model_folder(config.bundle, "bundle.yaml"))
         self._label_map = read_label_map(config.label_map, self._loaded.labels)
         self._recogniser = EmotionRecognizer(self._loaded, config.device)
         self._recogniser.warm_up()
@@ -1143,8 +1143,8 @@ def speaker_networks(config: PerceptionConfig) -> DiarizationNetworks | None:
     if config.speaker_model in ("", "none"):
         return None
     return load_networks(
-        model_folder(config.segmentation_model),
-        model_folder(config.speaker_model),
+        model_folder(config.segmentation_model, "segmentation.yaml"),
+        model_folder(config.speaker_model, "speaker.yaml"),
         device=config.speaker_device,
     )
 

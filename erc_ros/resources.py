@@ -89,8 +89,10 @@ def recipe_file(path: str | Path) -> Path:
     return path
 
 
-def model_folder(name_or_path: str) -> Path:
+def model_folder(name_or_path: str, manifest: str = "*.yaml") -> Path:
     """Return the folder of a model: an existing path, or a name in the package, as `edge-small`.
+
+    manifest: file (pattern) in the folders that the error message lists.
 
     Raises:
         FileNotFoundError: the model does not exist; the message lists the names.
@@ -103,7 +105,7 @@ def model_folder(name_or_path: str) -> Path:
         return inside
     if len(path.parts) > 1:
         raise FileNotFoundError(f"there is no model folder {path}")
-    names = sorted(entry.name for entry in shared("models").iterdir() if entry.is_dir())
+    names = sorted(file.parent.name for file in shared("models").glob(f"*/{manifest}"))
     near = get_close_matches(name_or_path, names, 1)
     meant = f" (did you mean {near[0]}?)" if near else ""
     raise FileNotFoundError(

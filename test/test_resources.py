@@ -90,6 +90,15 @@ def test_a_model_is_found_by_name_from_every_folder(
                 model_folder(absent)
 
 
+def test_an_unknown_model_package_is_refused_with_the_names_of_packages_only() -> None:
+    with pytest.raises(FileNotFoundError) as refused:
+        model_folder("nope", "bundle.yaml")
+    named = {
+        folder.name for folder in shared("models").iterdir() if folder.name in str(refused.value)
+    }
+    assert named == {file.parent.name for file in shared("models").glob("*/bundle.yaml")}
+
+
 def test_the_definitions_of_the_messages_are_those_of_this_repository() -> None:
     folders = definitions()
     assert {"audio_common_msgs", "erc_msgs"} <= set(folders)

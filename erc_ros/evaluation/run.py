@@ -55,7 +55,7 @@ class EvaluatedSystem:
             BundleError, LabelMapError, FileNotFoundError: they cannot be used.
         """
         node = self.robot.emotion_node.recognition
-        bundle = load_bundle(model_folder(node.bundle))
+        bundle = load_bundle(model_folder(node.bundle, "bundle.yaml"))
         label_map = read_label_map(node.label_map, bundle.labels)
         return bundle if label_map is None else label_map.bundle(bundle)
 

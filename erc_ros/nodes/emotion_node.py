@@ -89,7 +89,9 @@ class EmotionNode(ManagedNode):
         offers.offer(Trigger, "~/reset", self._reset)
         offers.offer(ForgetPerson, "~/forget_person", self._forget_person)
         offers.offer(GetEmotion, "~/get_emotion", self._get_emotion)
-        offers.offer_loading(SetBundle, "~/set_bundle", self._load_bundle, self._take_bundle)
+        offers.offer_loading(
+            SetBundle, "~/set_bundle", self._load_bundle, self._take_bundle, self._describe_bundle
+        )
 
     # Lifecycle ------------------------------------------------------------------------------
 
@@ -393,9 +395,16 @@ class EmotionNode(ManagedNode):
         self._dialogue = self._dialogue_outputs()
         self._outputs["labels"].publish(labels_message(bundle))
         self._publish_states()
+        self._describe_bundle(response)
+        return f"{bundle.name} {bundle.version} is in use"
+
+    def _describe_bundle(self, response: SetBundle.Response) -> None:
+        recognition = self._recognition
+        if recognition is None:
+            return
+        bundle = recognition.bundle
         response.bundle_name, response.bundle_version = bundle.name, bundle.version
         response.bundle_sha256 = bundle.sha256
-        return f"{bundle.name} {bundle.version} is in use"
 
     # ------------------------------------------------------------------------------------------
 

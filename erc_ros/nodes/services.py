@@ -80,14 +80,23 @@ class Services:
 
         self._node.create_service(kind, name, answer, callback_group=self._group)
 
-    def offer_loading(self, kind: Any, name: str, load: Callable[[Any], Any], work: Work) -> None:
+    def offer_loading(
+        self,
+        kind: Any,
+        name: str,
+        load: Callable[[Any], Any],
+        work: Work,
+        describe: Callable[[Any], None],
+    ) -> None:
         """Offer a slow service: `load(request)` runs in a separate thread.
 
         Its result is passed to `work(loaded, response)` in the worker, and closed if `work` fails.
-        Only one request is loaded at a time.
+        Only one request is loaded at a time. `describe(response)` fills in what is in use if the
+        request fails.
         """
 
         async def answer(request: Any, response: Any) -> Any:
+            describe(response)
             reason = self._refusal(kind, request)
             if self._is_loading:
                 reason = reason or f"{kind.__name__}: another request is loading: try again"

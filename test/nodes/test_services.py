@@ -195,7 +195,8 @@ def test_a_broken_bundle_changes_nothing_during_speech(
     assert bench.say("and after it").bundle_name == "tiny"
     for name in ("no-such-bundle", "../..", "", "x" * 100_000):
         request = SetBundle.Request(bundle=name)
-        assert not bench.call(SetBundle, "emotion_node/set_bundle", request).success
+        answer = bench.call(SetBundle, "emotion_node/set_bundle", request)
+        assert not answer.success and answer.bundle_name == "tiny" and answer.bundle_sha256
     assert bench.say("still here").bundle_name == "tiny"
     bench.probe.destroy_client(client)
 

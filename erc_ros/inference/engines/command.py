@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
         help="keep engines that are slower than ONNX Runtime",
     )
     options = parser.parse_args(argv)
-    folder = model_folder(options.bundle)
+    folder = model_folder(options.bundle, "bundle.yaml")
     failed = check(folder) if options.check else build(folder, keep_slower=options.keep_slower)
     for text in failed:
         print(f"not built: {text}")
