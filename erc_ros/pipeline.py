@@ -756,7 +756,11 @@ class Perception:
         """Return whether an id, or an id matched by ROS4HRI, is of a person who opted out."""
         if not self.opt_outs:
             return False
-        return any(each in self.opt_outs for each in self._assembler.matched(kind, name))
+        return any(each in self.opt_outs for each in self.matched(kind, name))
+
+    def matched(self, kind: Kind, name: str) -> set[str]:
+        """Return this id and the ids that ROS4HRI matched with it."""
+        return self._assembler.matched(kind, name)
 
     def _take_tracked_face(self, value: TrackedFace) -> Iterable[Event]:
         if "visual" not in self._config.sensed:
@@ -837,8 +841,10 @@ class Perception:
         speaker = speaker_key(said.conversation_id, said.speaker_id)
         is_theirs = speaker in self._silenced or self.opt_outs.covers(said)
         is_theirs = is_theirs or any(self.is_opted_out(kind, name) for kind, name in ids if name)
-        if is_theirs and speaker:
-            self._silenced.add(speaker)
+        if is_theirs:
+            self.opt_outs.link(said)
+            if speaker:
+                self._silenced.add(speaker)
         return is_theirs or not said.is_final
 
     def _alone(self, said: Utterance) -> NDArray[np.int16]:

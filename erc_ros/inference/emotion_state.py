@@ -14,7 +14,7 @@ it. Utterances without any modality are not used.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from erc_ros.inference.estimate import Estimate
 from erc_ros.values.events import SpeakerCorrected
 from erc_ros.values.nanoseconds import seconds
+from erc_ros.values.opt_outs import ids_of, speaker_key
 from erc_ros.values.settings import check, parameter, setting
 
 REMEMBERED = 512  # maximum number of utterances of all persons
@@ -59,7 +60,10 @@ class EmotionStateConfig:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A person, or a speaker of one conversation if the person is unknown."""
+    """A person, or a speaker of one conversation if the person is unknown.
+
+    speaker_id "" without person_id: all unknown speakers of the conversation together.
+    """
 
     person_id: str = ""
     conversation_id: str = ""
@@ -88,9 +92,10 @@ class EmotionState:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Evidence:
-    """Estimate of one utterance of a person."""
+    """Estimate of one utterance of a person. ids: all ids of the utterance's speaker."""
 
     person: Person
+    ids: frozenset[str]
     conversation_id: str
     utterance_id: str
     end: int
@@ -113,7 +118,7 @@ class EmotionStateTracker:
         self._evidence: tuple[_Evidence, ...] = ()
 
     def feed(self, estimate: Estimate) -> EmotionState | None:
-        """Process an estimate and return the state of its person; None if unknown.
+        """Process an estimate and return the state of its person; None for a draft.
 
         Drafts are ignored, since a final estimate follows. A new conversation id ends the previous
         conversation.
@@ -123,7 +128,7 @@ class EmotionStateTracker:
             if other != utterance.conversation_id:
                 self.end_conversation(other)
         person = _person(utterance.conversation_id, utterance.speaker_id, utterance.person_id)
-        if person is None or not estimate.is_final:
+        if not estimate.is_final:
             return None
         kept = [
             each
@@ -134,6 +139,7 @@ class EmotionStateTracker:
         if any(estimate.modalities):
             evidence = _Evidence(
                 person,
+                ids_of(utterance),
                 utterance.conversation_id,
                 utterance.utterance_id,
                 utterance.end,
@@ -145,14 +151,16 @@ class EmotionStateTracker:
 
     def correct(self, correction: SpeakerCorrected) -> None:
         """Assign utterances to another speaker, except those of a known person."""
-        after = _person(correction.conversation_id, correction.after, "")
-        corrected = []
-        for each in self._evidence:
-            if not _is_meant(each, correction):
-                corrected.append(each)
-            elif after is not None:
-                corrected.append(replace(each, person=after))
-        self._evidence = tuple(corrected)
+        conversation = correction.conversation_id
+        after = _person(conversation, correction.after, "")
+        before_key = speaker_key(conversation, correction.before)
+        after_key = speaker_key(conversation, correction.after)
+        self._evidence = tuple(
+            replace(each, person=after, ids=each.ids - {before_key} | {after_key})
+            if _is_meant(each, correction)
+            else each
+            for each in self._evidence
+        )
 
     def end_conversation(self, conversation_id: str) -> None:
         """Delete the speakers of a conversation, but not known persons."""
@@ -162,12 +170,24 @@ class EmotionStateTracker:
             if each.person.person_id or each.conversation_id != conversation_id
         )
 
-    def forget(self, person_id: str) -> int:
-        """Delete a person and return the number of deleted utterances."""
-        kept = tuple(each for each in self._evidence if each.person.person_id != person_id)
-        forgotten = len(self._evidence) - len(kept)
+    def has(self, name: str) -> bool:
+        """Whether an utterance has this id of a person, face, voice or speaker."""
+        return any(name in each.ids for each in self._evidence)
+
+    def forget(self, name: str) -> int:
+        """Delete the person with this id (see `has`); return the number of deleted utterances."""
+        return self._delete({each.person for each in self._evidence if name in each.ids})
+
+    def forget_unknown(self) -> None:
+        """Delete the unknown speakers."""
+        persons = {each.person for each in self._evidence}
+        self._delete({each for each in persons if not (each.person_id or each.speaker_id)})
+
+    def _delete(self, persons: Collection[Person]) -> int:
+        kept = tuple(each for each in self._evidence if each.person not in persons)
+        deleted = len(self._evidence) - len(kept)
         self._evidence = kept
-        return forgotten
+        return deleted
 
     def clear(self) -> None:
         """Delete all persons."""
@@ -206,12 +226,10 @@ def _is_meant(evidence: _Evidence, correction: SpeakerCorrected) -> bool:
     )
 
 
-def _person(conversation_id: str, speaker_id: str, person_id: str) -> Person | None:
+def _person(conversation_id: str, speaker_id: str, person_id: str) -> Person:
     if person_id:
         return Person(person_id=person_id)
-    if speaker_id:
-        return Person(conversation_id=conversation_id, speaker_id=speaker_id)
-    return None
+    return Person(conversation_id=conversation_id, speaker_id=speaker_id)
 
 
 def _state(

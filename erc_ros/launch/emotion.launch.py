@@ -15,6 +15,7 @@ from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from erc_ros.nodes.carried_opt_outs import memory
 from erc_ros.nodes.system import RESPAWN_DELAY, Used, environment, mistyped, read_system
 
 SYSTEM = read_system()
@@ -91,7 +92,8 @@ def start(context, scope):
             respawn=values["respawn"] == "true",
             respawn_delay=RESPAWN_DELAY,
             sigterm_timeout=SIGTERM_TIMEOUT,
-            additional_env=variables,  # only for these processes
+            # only for these processes
+            additional_env={**variables, **(memory() if values["respawn"] == "true" else {})},
         )
         for executable in SYSTEM.modes[values["mode"]]
     ]

@@ -24,4 +24,5 @@ def both(record: Callable[..., None] = not_recorded, **options: Any) -> list[Man
         opt_outs=emotion_node.opt_outs,
         **options,
     )
+    emotion_node.is_sensed = utterance_node.has_person
     return [utterance_node, emotion_node]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -84,6 +84,8 @@ class EmotionNode(ManagedNode):
         self._live_subscriptions: list[Any] = []
         self._engines: EngineBuild | None = None
         self._live: list[Any] = []  # timers of the active node
+        self.is_sensed: Callable[[str], bool] | None = None
+        """Whether this process has a sensed person with an id; None: another process knows."""
         super().__init__("emotion_node", **options)
         offers = services.Services(self, lambda: self._inbox)
         offers.offer(Trigger, "~/reset", self._reset)
@@ -111,7 +113,7 @@ class EmotionNode(ManagedNode):
             self._settings.emotion_state, self._recognition.bundle.anchors
         )
         self._dialogue = self._dialogue_outputs()
-        self._opt_outs_followed = self.opt_outs.version
+        self._opt_outs_followed = self.opt_outs.concerned
         self._states_sent = 0  # ns on the monotonic clock
         self._latencies: dict[str, Latencies] = {"total": Latencies()}
         self._outputs = {
@@ -234,7 +236,7 @@ class EmotionNode(ManagedNode):
     def _handle(self, item: Item) -> None:
         assert self._recognition is not None
         taken = time.monotonic_ns()
-        if self._opt_outs_followed != self.opt_outs.version:
+        if self._opt_outs_followed is not self.opt_outs.concerned:
             self._follow_opt_outs()
         if item.input == services.INPUT:
             item.value.run()
@@ -279,6 +281,7 @@ class EmotionNode(ManagedNode):
             self._states.end_conversation(event.conversation_id)
         elif isinstance(event, (UtteranceEvent, TextCorrected)):
             if self.opt_outs.covers(event.utterance):
+                self.opt_outs.link(event.utterance)
                 return
             if event.utterance.faces:
                 self._check_crops(len(event.utterance.faces[0].pixels))
@@ -308,18 +311,29 @@ class EmotionNode(ManagedNode):
     def _follow_opt_outs(self) -> None:
         """Forget texts, voices, faces and states of people who opted out.
 
-        The history of a conversation cannot be split by person, and an id without a state may
-        belong to any speaker: then everything is forgotten.
+        The history of a conversation cannot be split by person, and an unknown speaker may be any
+        of them. An id that is sensed without a state, such as a face that no speech was attributed
+        to, may belong to any speaker: then all states are forgotten.
         """
         assert self._recognition is not None
-        self._opt_outs_followed = self.opt_outs.version
+        opt_outs = self.opt_outs
+        new = opt_outs.concerned - self._opt_outs_followed
+        self._opt_outs_followed = opt_outs.concerned
+        if not new:
+            return
         self._recognition.forget_conversation()
-        counts = [self._states.forget(name) for name in self.opt_outs.ids]
-        if not all(counts):
+        self._states.forget_unknown()
+        without_state = {name for name in new if not self._states.forget(name)}
+        if any("/" not in name for name in without_state & opt_outs.ids - opt_outs.absent):
             self._states.clear()
         if self._expressions is not None:
             self._expressions.withdraw()
         self._publish_states()
+
+    def has_person(self, name: str) -> bool | None:
+        if self.configured and self._states.has(name):
+            return True
+        return None if self.is_sensed is None else self.is_sensed(name)
 
     def event_fields(self) -> dict[str, Field]:
         """Return the versions of the models and the counts of their estimates."""
@@ -373,7 +387,8 @@ class EmotionNode(ManagedNode):
         min_confidence = self.parameters["min_confidence"]
         message = states_message(states[-1:], self._recognition.bundle, now, min_confidence)
         response.labels, (response.state,) = message.labels, message.states
-        name = response.state.person_id or f"speaker {response.state.speaker_id}"
+        speaker = response.state.speaker_id
+        name = response.state.person_id or (f"speaker {speaker}" if speaker else "unknown speaker")
         label = response.state.label or "unknown"
         return f"{name}: {label} {max(response.state.probabilities):.2f}"
 

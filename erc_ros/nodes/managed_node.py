@@ -19,8 +19,9 @@ from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from std_srvs.srv import Trigger
 
-from erc_ros.nodes import diagnostics
+from erc_ros.nodes import carried_opt_outs, diagnostics
 from erc_ros.nodes.complaints import Complaints
 from erc_ros.nodes.consent import RecordingConsent
 from erc_ros.nodes.decoding import DecodingGuard
@@ -89,6 +90,7 @@ class ManagedNode(LifecycleNode, ABC):
         )
         self.opt_outs = self._opted_out() if opt_outs is None else opt_outs
         self.create_service(OptOut, "~/opt_out", self._opt_out)
+        self.create_service(Trigger, "~/list_opt_outs", self._list_opt_outs)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_timer(
             REPORT_PERIOD,
@@ -124,6 +126,13 @@ class ManagedNode(LifecycleNode, ABC):
     def statuses(self, now: int) -> list[DiagnosticStatus]:
         """Return the diagnostics of a configured node; now: ns on the monotonic clock."""
 
+    @abstractmethod
+    def has_person(self, name: str) -> bool | None:
+        """Return whether a sensed person has this id; None: this process cannot know.
+
+        Called by the executor, in any state of the node.
+        """
+
     def event_fields(self) -> dict[str, Field]:
         """Return the fields (versions, counters) of activation and deactivation events."""
         return {}
@@ -143,20 +152,50 @@ class ManagedNode(LifecycleNode, ABC):
     def _opted_out(self) -> OptOuts:
         given = self.parameters["opted_out"]
         try:
-            return OptOuts(listed(given))
+            opt_outs = OptOuts(listed(given))
         except OptOutError as error:
             raise InvalidParameterValueException("opted_out", given, str(error)) from error
+        try:
+            former = carried_opt_outs.carried()
+            if former is not None:
+                opt_outs = OptOuts(former)
+                self.get_logger().info(f"after a restart, {len(former)} opt-outs still apply")
+        except (ValueError, OSError) as error:
+            self.get_logger().warning(
+                f"the opt-outs before the restart could not be read ({safe_message(error)}): "
+                "repeat them"
+            )
+        return opt_outs
 
     def _opt_out(self, request: OptOut.Request, response: OptOut.Response) -> OptOut.Response:
         # In the callback, so that it also applies to queued input.
+        is_sensed = self.has_person(request.id.strip())
         try:
-            self.opt_outs.change(request.id, request.opted_out)
+            is_new = self.opt_outs.change(request.id, request.opted_out, is_sensed is False)
         except OptOutError as error:
             response.success, response.message = False, str(error)
             return response
+        try:
+            carried_opt_outs.keep(self.opt_outs.ids)
+        except OSError as error:
+            self.complain("opt_out", f"a restart would lose the opt-outs: {safe_message(error)}")
         self.events.write("opt_out", opted_out=request.opted_out, ids=len(self.opt_outs))
-        effect = "nothing is inferred about this person from now on"
-        response.success, response.message = True, effect if request.opted_out else "withdrawn"
+        response.success = True
+        if not request.opted_out:
+            response.message = "withdrawn"
+        elif not is_new:
+            response.message = "this id has opted out already"
+        elif is_sensed:
+            response.message = "nothing is inferred about this person from now on"
+        else:
+            who = "person with a state" if is_sensed is None else "sensed person"
+            response.message = f"accepted for later: no {who} has this id now"
+        return response
+
+    def _list_opt_outs(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        response.success, response.message = True, "\n".join(sorted(self.opt_outs.ids))
         return response
 
     # Transitions ----------------------------------------------------------------------------

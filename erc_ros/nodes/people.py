@@ -13,6 +13,7 @@ from erc_msgs.srv import Enrol, ForgetPerson, OptOut
 from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
+from std_srvs.srv import Trigger
 
 from erc_ros.nodes.matching_qos import LATCHED_QOS
 from erc_ros.nodes.spinning import BoundedExecutor
@@ -65,7 +66,10 @@ def main(argv: Sequence[str]) -> int:
     executor.add_node(node)
     try:
         if options.action == "list":
-            print("\n".join(_lines(_sensing(node, executor))))
+            sensing = _sensing(node, executor)
+            service = f"{NODES[0]}/list_opt_outs"
+            opt_outs = _call(node, executor, Trigger, service, Trigger.Request()).message
+            print("\n".join(_lines(sensing, opt_outs.splitlines())))
             return 0
         speaker = getattr(options, "speaker", None) or ""
         is_done, lines = change(node, executor, options.action, options.id, speaker)
@@ -147,12 +151,13 @@ def _sensing(node: Node, executor: BoundedExecutor) -> Sensing:
 _HINT = "check that the nodes are running and that --namespace matches"
 
 
-def _lines(sensing: Sensing) -> list[str]:
+def _lines(sensing: Sensing, opt_outs: Sequence[str]) -> list[str]:
     people = [
         f"{id_of(person) or 'unknown speaker'}: {', '.join(person.modalities)}"
         for person in sensing.persons
     ]
-    return [*(people or ["no person is sensed"]), f"opted out: {sensing.opted_out}"]
+    ids = f" ({', '.join(opt_outs)})" if opt_outs else ""
+    return [*(people or ["no person is sensed"]), f"opted out: {len(opt_outs)}{ids}"]
 
 
 def id_of(person: SensedPerson) -> str:

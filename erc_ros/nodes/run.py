@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 
+from erc_ros.nodes.carried_opt_outs import memory
 from erc_ros.nodes.system import RESPAWN_DELAY, NodeProcesses, environment, read_system
 from erc_ros.values.errors import ErcValueError
 
@@ -120,14 +121,19 @@ def _watch(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
 
-    def start(line: list[str]) -> subprocess.Popen[bytes]:
+    memories = {name: memory() if respawn else {} for name in commands}
+
+    def start(name: str) -> subprocess.Popen[bytes]:
         parent = os.getpid()
         # A separate session, so that only this process forwards Ctrl-C, once and in order.
         return subprocess.Popen(
-            line, env=dict(variables), start_new_session=True, preexec_fn=_end_with(parent)
+            commands[name],
+            env={**variables, **memories[name]},
+            start_new_session=True,
+            preexec_fn=_end_with(parent),
         )
 
-    processes = {name: start(line) for name, line in commands.items()}
+    processes = {name: start(name) for name in commands}
     end = time.monotonic() + seconds if seconds else float("inf")
     while not stop.wait(0.1) and time.monotonic() < end:
         ended = [name for name, process in processes.items() if process.poll() is not None]
@@ -136,7 +142,7 @@ def _watch(
         for name in ended:
             status = processes[name].returncode
             print(f"erc run: {name} ended with status {status}: restarting", file=sys.stderr)
-            processes[name] = start(commands[name])
+            processes[name] = start(name)
     statuses = {n: p.returncode for n, p in processes.items() if p.poll() is not None}
     if respawn and stop.is_set():
         statuses = {}  # a restart was pending

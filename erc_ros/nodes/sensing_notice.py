@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,10 +10,12 @@ import yaml
 from erc_msgs.msg import SensedPerson as SensedPersonMessage
 from erc_msgs.msg import Sensing
 
+from erc_ros.dialogue.speaking_face import Kind
 from erc_ros.nodes.matching_qos import LATCHED_QOS
 from erc_ros.nodes.messages import to_time
 from erc_ros.resources import config_file
 from erc_ros.values.nanoseconds import seconds
+from erc_ros.values.opt_outs import speaker_key
 from erc_ros.values.utterance import MODALITIES, Utterance
 
 if TYPE_CHECKING:
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 
 MAX_PERSONS = 256  # beyond it, the person whose last observation is oldest is removed
 FACE_GONE = seconds(10.0)  # after which an unseen face is removed
+
+
+Matched = Callable[[Kind, str], Collection[str]]
+"""Returns an id and the ids that ROS4HRI matched with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,16 @@ class SensedPerson:
     def has_spoken(self) -> bool:
         """Whether the person has spoken in a conversation."""
         return bool(self.conversation_id)
+
+    def has(self, name: str, matched: Matched) -> bool:
+        """Whether this id, or an id that ROS4HRI matched with it, is of this person."""
+        ids: tuple[tuple[Kind, str], ...] = (
+            ("person", self.person_id),
+            ("voice", self.voice_id),
+            ("face", self.face_id),
+        )
+        speaker = speaker_key(self.conversation_id, self.speaker_id)
+        return name == speaker or any(own and name in matched(kind, own) for kind, own in ids)
 
     def is_same(self, other: SensedPerson) -> bool:
         """Whether both share an id."""
@@ -119,9 +135,13 @@ class SensingNotice:
         """Remove the speakers of the conversation."""
         self._persons = tuple(person for person in self._persons if not person.has_spoken)
 
-    def clear(self) -> None:
-        """Remove all persons, as the opt-outs have changed."""
-        self._persons = ()
+    def has(self, name: str, matched: Matched) -> bool:
+        """Whether a person has this id, or an id that ROS4HRI matched with it."""
+        return any(person.has(name, matched) for person in self._persons)
+
+    def remove(self, name: str, matched: Matched) -> None:
+        """Remove the persons with this id (see `has`)."""
+        self._persons = tuple(each for each in self._persons if not each.has(name, matched))
 
     def publish(self, now: int, allowed: bool, opted_out: int, active: bool = True) -> None:
         """Publish changes. now: ns. active: False if sensing has stopped."""

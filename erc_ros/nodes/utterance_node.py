@@ -101,7 +101,7 @@ class UtteranceNode(ManagedNode):
         self._perception: Perception | None = None
         self._voices: Voices | None = None
         self._notice: SensingNotice | None = None
-        self._opt_outs_noticed = 0  # version
+        self._opt_outs_noticed: frozenset[str] = frozenset()
         self._view: LiveView | None = None
         self._outputs: dict[str, Any] = {}
         self._worker: Worker | None = None
@@ -335,9 +335,10 @@ class UtteranceNode(ManagedNode):
         """Publish the sensed people if they changed. now: ns; 0: the current time."""
         notice, perception = self._notice, self._working()
         assert notice is not None
-        if self._opt_outs_noticed != self.opt_outs.version:
-            self._opt_outs_noticed = self.opt_outs.version
-            notice.clear()
+        if self._opt_outs_noticed is not self.opt_outs.concerned:
+            self._opt_outs_noticed = self.opt_outs.concerned
+            for name in self._opt_outs_noticed:
+                notice.remove(name, perception.matched)
         for face in perception.faces if active else ():
             self._note_face(face.track_id, face.stamp)
         now = now or self.get_clock().now().nanoseconds
@@ -346,6 +347,12 @@ class UtteranceNode(ManagedNode):
     def _note_face(self, face_id: str, stamp: int) -> None:
         if self._notice is not None and not self._working().is_opted_out("face", face_id):
             self._notice.note_face(face_id, stamp)
+
+    def has_person(self, name: str) -> bool:
+        notice, perception = self._notice, self._perception
+        if notice is None or perception is None:
+            return False
+        return notice.has(name, perception.matched)
 
     def event_fields(self) -> dict[str, Field]:
         """Return the numbers of utterances and conversations."""

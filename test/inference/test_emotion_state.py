@@ -15,6 +15,7 @@ from erc_ros.values.utterance import Utterance
 
 ANCHORS = np.array([[0.0, 0.0], [0.8, 0.5], [-0.7, -0.4]], np.float32)
 ANNA = Person(conversation_id="c", speaker_id="0")
+UNKNOWN = Person(conversation_id="c")
 BEN = Person(conversation_id="c", speaker_id="1")
 
 
@@ -24,6 +25,8 @@ def estimate(
     *,
     speaker: str = "0",
     person: str = "",
+    face: str = "",
+    voice: str = "",
     end: float = 0.0,
     modalities: tuple[bool, bool, bool] = (True, False, False),
     is_final: bool = True,
@@ -35,6 +38,8 @@ def estimate(
         end=seconds(end),
         speaker_id=speaker,
         person_id=person,
+        face_id=face,
+        voice_id=voice,
         is_final=is_final,
     )
     p = np.array(probabilities, np.float32)
@@ -93,10 +98,16 @@ def test_an_utterance_of_which_nothing_is_known_says_nothing() -> None:
     assert state is not None and state.uncertainty == 1.0 and state.utterances == 0
 
 
-def test_unknown_speakers_and_drafts_have_no_state() -> None:
+def test_drafts_have_no_state_and_unknown_speakers_share_one() -> None:
     known = states()
-    assert known.feed(estimate(1, speaker="")) is None
-    assert known.feed(estimate(2, is_final=False)) is None
+    assert known.feed(estimate(1, is_final=False)) is None
+    assert known.persons() == []
+    for number in (2, 3):
+        state = known.feed(estimate(number, speaker=""))
+    assert state is not None and state.utterances == 2
+    known.feed(estimate(4))
+    assert known.persons() == [UNKNOWN, ANNA]
+    known.end_conversation("c")
     assert known.persons() == []
 
 
@@ -116,11 +127,11 @@ def test_a_corrected_speaker_takes_the_utterance_along() -> None:
     assert known.of(BEN, 0).utterances == 1
 
 
-def test_a_speaker_corrected_to_unknown_is_deleted() -> None:
+def test_a_speaker_corrected_to_unknown_is_unknown() -> None:
     known = states()
     known.feed(estimate(1))
     known.correct(SpeakerCorrected("c", ("u1",), 0, 1, "0", ""))
-    assert known.persons() == []
+    assert known.persons() == [UNKNOWN]
 
 
 def test_persons_outlive_the_conversation_and_speakers_do_not() -> None:
@@ -131,6 +142,29 @@ def test_persons_outlive_the_conversation_and_speakers_do_not() -> None:
     assert known.persons() == [Person(person_id="anna")]
     assert known.forget("anna") == 1
     assert known.persons() == []
+
+
+def test_a_person_is_forgotten_by_each_id_and_others_are_kept() -> None:
+    for name in ("c/0", "f1", "v1"):
+        known = states()
+        known.feed(estimate(1))
+        known.feed(estimate(2, face="f1", voice="v1"))
+        known.feed(estimate(3, speaker="1", face="f2"))
+        assert known.has(name) and known.forget(name) == 2
+        assert known.persons() == [BEN] and not known.has(name)
+    known.feed(estimate(4, speaker="2", person="anna"))
+    known.feed(estimate(5, speaker=""))
+    known.forget_unknown()
+    assert known.persons() == [BEN, Person(person_id="anna")]
+    assert known.forget("c/2") == 1  # anna, as a speaker
+
+
+def test_after_a_correction_an_utterance_has_the_id_of_the_other_speaker() -> None:
+    known = states()
+    known.feed(estimate(1))
+    known.correct(SpeakerCorrected("c", ("u1",), 0, 1, "0", "1"))
+    assert known.forget("c/0") == 0
+    assert known.forget("c/1") == 1
 
 
 def test_memory_is_bounded() -> None:

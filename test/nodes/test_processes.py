@@ -16,10 +16,13 @@ from xml.etree import ElementTree
 
 import pytest
 from erc_msgs.msg import EmotionLabels
+from erc_msgs.srv import OptOut
 from node_bench import LATCHED, Bench
 from std_msgs.msg import String
+from std_srvs.srv import Trigger
 
 from erc_ros.nodes import executables
+from erc_ros.nodes.carried_opt_outs import VARIABLE, carried, keep, memory
 from erc_ros.nodes.run import command, main
 from erc_ros.nodes.system import (
     PROFILE_VARIABLES,
@@ -262,7 +265,7 @@ def test_the_launch_file_passes_its_arguments_to_the_processes(
         assert ("audio", "/microphone") in options["remappings"]
         assert options["respawn"] is True and options["namespace"] == "robot"
         # for these processes only
-        assert list(options["additional_env"]) == [profile_variable()]
+        assert set(options["additional_env"]) == {profile_variable(), VARIABLE}
     assert dict(os.environ) == before
     given["params_file"] = str(tmp_path / "robto.yaml")
     with pytest.raises(FileNotFoundError, match=r"robto\.yaml"):
@@ -386,12 +389,47 @@ def test_a_process_that_ended_is_restarted_with_respawn(
     bench.wait(lambda: labels, "it runs", patience=60.0)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     (first,) = children.read_text().split()
+    for name in ("anna", "bob"):
+        request = OptOut.Request(id=name, opted_out=True)
+        assert bench.call(OptOut, "/robot/utterance_node/opt_out", request).success
+    request = OptOut.Request(id="bob", opted_out=False)
+    assert bench.call(OptOut, "/robot/emotion_node/opt_out", request).success
     os.kill(int(first), signal.SIGKILL)
     bench.wait(lambda: len(labels) == 2, "it runs again", patience=60.0)
+    listed = bench.call(Trigger, "/robot/utterance_node/list_opt_outs", Trigger.Request())
+    assert listed.message == "anna"
     assert children.read_text().split() != [first]
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=30)
-    assert process.returncode == 0 and "emotion ended with status -9: again" in errors
+    assert process.returncode == 0 and "emotion ended with status -9" in errors
+
+
+def test_opt_outs_are_in_memory_that_only_the_user_can_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    keep(["anna"])
+    assert carried() is None  # without a process that restarts this one
+    (file,) = (Path(path) for path in memory().values())
+    monkeypatch.setenv(VARIABLE, str(file))
+    assert carried() is None
+    keep(["zoë", "anna"])
+    keep(["zoë"])
+    assert carried() == ["zoë"]
+    assert file.stat().st_mode & 0o077 == 0 and file.stat().st_nlink == 0
+    keep([])
+    assert carried() == []
+
+
+def test_a_node_starts_with_a_warning_where_former_opt_outs_cannot_be_read(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for content in ('["anna', '"anna"x', "[1"):
+        (tmp_path / "opt_outs").write_text(content)
+        monkeypatch.setenv(VARIABLE, str(tmp_path / "opt_outs"))
+        bench = make_bench(running=False, parameters={"opted_out": "bob", "autostart": False})
+        assert bench.nodes[1].opt_outs.ids == {"bob"}
+        bench.close()
 
 
 def test_only_a_mistyped_argument_is_reported() -> None:

@@ -18,6 +18,7 @@ from tones import scene
 
 from erc_ros.inference.emotion_recognizer import EmotionRecognizer
 from erc_ros.values.deployment import PROHIBITED
+from erc_ros.values.events import UtteranceEvent
 from erc_ros.values.nanoseconds import NS
 from erc_ros.values.utterance import Utterance
 
@@ -244,9 +245,53 @@ def test_the_latched_expression_of_a_face_that_opted_out_is_withdrawn(
     assert not late
 
 
+def test_states_of_others_remain_where_an_opt_out_does_not_concern_them(
+    make_bench: MakeBench,
+) -> None:
+    bench = make_bench()
+    states = bench.listen(EmotionStates, "emotion_state", LATCHED)
+
+    def people() -> set[str]:
+        persons = {s.person_id or s.speaker_id or "unknown" for s in states[-1].states}
+        return persons if states else set()
+
+    def hand_over(number: int, **ids: str) -> None:
+        end = bench.now()
+        said = Utterance("c", f"u{number}", end - NS, end, text="Oh.", is_final=True, **ids)
+        bench.nodes[0]._give([UtteranceEvent(said)], 0, 0)
+
+    spoken = ({"person_id": "anna"}, {"speaker_id": "0", "face_id": "f1"}, {"speaker_id": "1"}, {})
+    for number, ids in enumerate(spoken):
+        hand_over(number, **ids)
+    bench.wait(lambda: states and people() == {"anna", "0", "1", "unknown"}, "their states")
+    absent = opt_out(bench, "emotion_node", "bob")
+    present = opt_out(bench, "emotion_node", "f1")
+    assert absent.success and present.success and absent.message != present.message
+    bench.wait(lambda: people() == {"anna", "1"}, "hers is forgotten, and the unknown speaker's")
+    assert opt_out(bench, "utterance_node", "c/9").message == absent.message
+    assert opt_out(bench, "utterance_node", "c/1").message == present.message
+    bench.wait(lambda: people() == {"anna"}, "one more")
+    bench.nodes[0].opt_outs.link(Utterance("c", "u9", 0, 1, person_id="anna", face_id="f9"))
+    bench.wait(lambda: not people(), "an id that was linked later")
+
+
+def test_an_id_that_is_sensed_without_a_state_may_belong_to_any_speaker(
+    make_bench: MakeBench,
+) -> None:
+    bench = make_bench()
+    states = bench.listen(EmotionStates, "emotion_state", LATCHED)
+    end = bench.now()
+    said = Utterance("c", "u1", end - NS, end, text="Oh.", speaker_id="0", is_final=True)
+    bench.nodes[0]._give([UtteranceEvent(said)], 0, 0)
+    bench.wait(lambda: states and states[-1].states, "a state")
+    bench.nodes[0]._notice.note_face("f7", end)
+    assert opt_out(bench, "emotion_node", "f7").success
+    bench.wait(lambda: not states[-1].states, "it may be theirs")
+
+
 def test_ids_that_cannot_opt_out_are_refused(make_bench: MakeBench) -> None:
     bench = make_bench(running=False, parameters={"autostart": False})
-    for wrong in ("", " ", "x" * 100_000):
+    for wrong in ("", " ", "c/", "a\x07b", "x" * 100_000):
         assert not opt_out(bench, "utterance_node", wrong).success
     assert opt_out(bench, "utterance_node", "f1").success  # in every state
 

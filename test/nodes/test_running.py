@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from audio_common_msgs.msg import AudioData, AudioDataStamped, AudioInfo
 from erc_msgs.msg import EmotionLabels, EmotionStates, SpeakerCorrection, Utterance
+from erc_msgs.srv import GetEmotion
 from node_bench import LATCHED, SENSOR, Bench, image_message, sound_message
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
@@ -94,6 +95,20 @@ def test_late_subscribers_receive_the_states(make_bench: MakeBench) -> None:
     assert 0 < state.uncertainty < 1
     count = len(states)
     bench.wait(lambda: len(states) > count, "it is told again while nobody speaks")
+
+
+def test_a_text_without_audio_gives_a_state_of_the_unknown_speaker(make_bench: MakeBench) -> None:
+    bench = make_bench(parameters={"deployment_context": "unset"})
+    none = bench.call(GetEmotion, "emotion_node/get_emotion", GetEmotion.Request())
+    assert not none.success
+    estimate = bench.say("My dog died yesterday.")
+    states = bench.listen(EmotionStates, "emotion_state", LATCHED)
+    bench.wait(lambda: states and states[-1].states, "the latched states")
+    (state,) = states[-1].states
+    assert (state.person_id, state.speaker_id) == (estimate.person_id, estimate.speaker_id)
+    assert state.conversation_id == estimate.conversation_id and state.utterances == 1
+    answer = bench.call(GetEmotion, "emotion_node/get_emotion", GetEmotion.Request())
+    assert answer.success and answer.state.conversation_id == estimate.conversation_id
 
 
 def test_texts_can_be_excluded(make_bench: MakeBench) -> None:

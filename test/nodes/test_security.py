@@ -168,6 +168,7 @@ def test_an_argument_that_run_does_not_have_is_refused(
 
 def test_only_the_operator_may_call_what_changes_models_persons_or_states() -> None:
     changing = {"change_state", "enrol", "forget_person", "opt_out", "set_bundle", "set_parameters"}
+    changing |= {"list_opt_outs"}
     offered = {name for (_, right), names in policy().items() if right == "reply" for name in names}
     requested = policy("", "/erc_ros_operator")["operator", "request"]
     assert requested <= offered

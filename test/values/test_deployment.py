@@ -72,8 +72,40 @@ def test_ids_opt_out_and_withdraw_within_bounds() -> None:
     assert opt_outs.covers(said) and opt_outs.version > version
     opt_outs.change(speaker_key("c1", "0"), False)
     assert not opt_outs.covers(said)
-    for wrong, opted_out in (("", True), ("x" * 1000, True), ("unknown", False)):
-        with pytest.raises(OptOutError):
-            opt_outs.change(wrong, opted_out)
+    with pytest.raises(OptOutError):
+        opt_outs.change("unknown", False)
     with pytest.raises(OptOutError):
         OptOuts(str(number) for number in range(1001))
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", " ", "c1/", "/0", "/", "x" * 257, "c1/" + "x" * 257, "an\nna", "an\x00na"]
+)
+def test_an_invalid_id_is_refused_and_nothing_changes(wrong: str) -> None:
+    opt_outs = OptOuts()
+    with pytest.raises(OptOutError):
+        opt_outs.change(wrong, True)
+    assert not opt_outs and opt_outs.version == 0
+
+
+def test_the_longest_speaker_of_the_longest_conversation_can_opt_out() -> None:
+    assert len(OptOuts([f"{'c' * 256}/{'s' * 256}"])) == 1
+
+
+def test_a_repeated_opt_out_changes_nothing() -> None:
+    opt_outs = OptOuts(["anna"])
+    concerned = opt_outs.concerned
+    assert not opt_outs.change("anna", True)
+    assert opt_outs.concerned is concerned
+
+
+def test_ids_that_are_found_later_are_concerned_until_the_opt_outs_change() -> None:
+    opt_outs = OptOuts(["anna"])
+    said = Utterance("c1", "u1", 0, 1, speaker_id="0", person_id="anna", face_id="f1")
+    opt_outs.link(said)
+    assert opt_outs.concerned == {"anna", "f1", "c1/0"} and opt_outs.ids == {"anna"}
+    for number in range(3000):
+        opt_outs.link(Utterance("c1", "u", 0, 1, speaker_id=str(number)))
+    assert len(opt_outs.concerned) < 3000 and "anna" in opt_outs.concerned
+    opt_outs.change("anna", False)
+    assert not opt_outs.concerned
