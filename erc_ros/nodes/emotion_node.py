@@ -123,8 +123,9 @@ class EmotionNode(ManagedNode):
         }
         self._build_engines()
         bundle = self._recognition.bundle
+        devices = ", ".join(dict.fromkeys(self._recognition.devices().values()))
         self.get_logger().info(
-            f"bundle {bundle.name} {bundle.version} ({bundle.sha256[:12]}) on {p['device']}"
+            f"bundle {bundle.name} {bundle.version} ({bundle.sha256[:12]}) on {devices}"
         )
 
     def start(self) -> None:
@@ -329,6 +330,10 @@ class EmotionNode(ManagedNode):
         if self._expressions is not None:
             self._expressions.withdraw()
         self._publish_states()
+
+    def listens_on(self) -> list[str]:
+        topics = [subscription.topic_name for subscription in self._live_subscriptions]
+        return sorted(topics) if self._subscribes else ["utterance_node of this process"]
 
     def has_person(self, name: str) -> bool | None:
         if self.configured and self._states.has(name):

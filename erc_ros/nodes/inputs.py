@@ -171,6 +171,11 @@ class Input:
                 )
             self._subscribe(self._fixed_topic(), type_name)
 
+    def topics(self) -> list[str]:
+        """Return the resolved topics that the input may subscribe to; [] if it is switched off."""
+        names = [] if self._type_name == NONE else self._topics
+        return [self._node.resolve_topic_name(name) for name in names]
+
     def look(self) -> None:
         """Subscribe to the published topic; with "auto" again if its type changes."""
         if self._type_name == NONE:

@@ -127,6 +127,10 @@ class ManagedNode(LifecycleNode, ABC):
         """Return the diagnostics of a configured node; now: ns on the monotonic clock."""
 
     @abstractmethod
+    def listens_on(self) -> list[str]:
+        """Return the topics from which the active node takes its input, for the log."""
+
+    @abstractmethod
     def has_person(self, name: str) -> bool | None:
         """Return whether a sensed person has this id; None: this process cannot know.
 
@@ -213,7 +217,11 @@ class ManagedNode(LifecycleNode, ABC):
         except Exception as error:  # noqa: BLE001  (rclpy would silently discard it)
             self.release()
             self._problem = f"cannot be configured: {error}"
-            self.get_logger().error(self._problem)
+            name = self.get_fully_qualified_name()
+            self.get_logger().error(
+                f"{self._problem}. {name} waits: correct the cause, then start again, or "
+                f"configure and activate it: ros2 lifecycle set {name} configure"
+            )
             return TransitionCallbackReturn.FAILURE
         self._problem = ""
         self.configured = True
@@ -251,6 +259,7 @@ class ManagedNode(LifecycleNode, ABC):
             opted_out=len(self.opt_outs),
             **self.event_fields(),
         )
+        self.get_logger().info(f"active; input: {', '.join(self.listens_on()) or 'none'}")
         # Loaded objects persist: collecting garbage among them would take 30 ms each time.
         gc.collect()
         gc.freeze()

@@ -348,6 +348,9 @@ class UtteranceNode(ManagedNode):
         if self._notice is not None and not self._working().is_opted_out("face", face_id):
             self._notice.note_face(face_id, stamp)
 
+    def listens_on(self) -> list[str]:
+        return [topic for source in self._inputs.values() for topic in source.topics()]
+
     def has_person(self, name: str) -> bool:
         notice, perception = self._notice, self._perception
         if notice is None or perception is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -226,3 +227,38 @@ def test_two_nodes_that_publish_utterances_on_one_topic_are_reported(make_bench:
     second = bench.driver().create_publisher(Utterance, "utterances", 10)
     status = bench.wait_for_diagnosis("utterance_node: dialogue", "other nodes publish on")
     assert status.level == status.WARN and second is not None
+
+
+def log_with(bench: Bench, capfd: pytest.CaptureFixture[str], *expected: str) -> list[str]:
+    """All lines of the log, once it has the expected parts."""
+    lines: list[str] = []
+
+    def is_complete() -> bool:
+        lines.extend(capfd.readouterr().err.splitlines())
+        return all(any(part in line for line in lines) for part in expected)
+
+    bench.wait(is_complete, f"a log of {expected}")
+    return lines
+
+
+def test_the_log_names_inputs_and_device_of_an_active_node(
+    make_bench: MakeBench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bench = make_bench(split=True, parameters={"device": "auto"})
+    lines = log_with(bench, capfd, "/speech", "/utterances", " on ")
+    (inputs,) = (line for line in lines if "/speech" in line)
+    for topic in ("/audio", "/speech", "/image", "/image/compressed"):
+        assert re.search(rf"{topic}(,|$)", inputs)
+    (models,) = (line for line in lines if "bundle tiny" in line)
+    assert all(device in models for device in bench.nodes[1]._recognition.devices().values())
+    assert "auto" not in models
+
+
+def test_the_log_of_a_failed_configuration_has_the_command_that_repeats_it(
+    make_bench: MakeBench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bench = make_bench(running=False, parameters={"bundle": "/nowhere"})
+    command = "ros2 lifecycle set /emotion_node configure"
+    lines = log_with(bench, capfd, command)
+    (text,) = (line for line in lines if command in line)
+    assert "ERROR" in text and "/nowhere" in text
