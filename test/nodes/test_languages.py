@@ -51,4 +51,4 @@ def test_an_excluded_text_is_a_warning_that_names_what_the_bundle_reads(
     bench = make_bench(parameters={"bundle": str(tmp_path)})
     bench.say("我今天很难过")
     status = bench.wait_for_diagnosis("emotion_node: recognizer", "script 1")
-    assert status.level == WARN and "reads en" in status.message
+    assert status.level == WARN and " en:" in status.message

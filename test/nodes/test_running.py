@@ -138,7 +138,7 @@ def test_a_camera_that_dies_is_reported_and_the_rest_carries_on(make_bench: Make
     camera = bench.talker(Image, "image", SENSOR)
     for _ in range(3):
         camera.publish(image_message(bench.now()))
-    status = bench.wait_for_diagnosis("utterance_node: image", "nothing on /image")
+    status = bench.wait_for_diagnosis("utterance_node: image", "no message on /image")
     assert status.level == status.WARN
     bench.probe.destroy_publisher(camera)
     assert bench.say("can you see me?").text
