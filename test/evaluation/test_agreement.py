@@ -248,6 +248,7 @@ def test_labels_of_one_annotator_that_are_not_of_the_model_are_no_segments(
     (system,), (recording,) = scores["systems"], scores["recordings"]
     assert (recording["labeled"], recording["undecided"]) == (2, 1)
     assert recording["unmapped"] == {"Freude": 2}
+    assert "2 labels of annotators are" in (tmp_path / "out" / "methods.md").read_text()
     assert system["headline"].startswith("2 of 3 ")
 
 
