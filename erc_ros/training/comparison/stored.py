@@ -13,7 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.training.comparison.train import SECTIONS, ComparisonData, compare
+from erc_ros.training.comparison.train import (
+    SECTIONS,
+    ComparisonData,
+    available_modalities,
+    compare,
+)
 from erc_ros.training.datasets import corpora
 from erc_ros.training.datasets.utterances import Split
 from erc_ros.training.engine.recipe import Recipe, RecipeError
@@ -58,7 +63,10 @@ def train(recipe: Recipe) -> None:
     except ValueError as error:
         raise RecipeError(f"{config.corpus} in {recipe.data}: {error}") from error
     spec = corpora.find(config.corpus)
-    note = spec.note or "Reference speakers and text, real features of every modality."
+    available = ", ".join(available_modalities(data["test"]))
+    note = (
+        spec.note or f"Reference speakers and transcripts; modalities with features: {available}."
+    )
     compare(recipe, ComparisonData(spec.title, note, splits["train"].labels, data))
 
 

@@ -602,6 +602,13 @@ def disturbed(
     return data, tuple(seen)
 
 
+def available_modalities(data: Dialogues) -> tuple[str, ...]:
+    """Return the modalities that at least one utterance has."""
+    if data.present is None:
+        return MODALITIES
+    return tuple(np.array(MODALITIES)[data.present.any(axis=0)].tolist())
+
+
 def table(results: Results, corpus: ComparisonData, config: ComparisonConfig) -> str:
     """Return Markdown: one table, or one per group."""
     some = next(iter(results.values()))
@@ -635,7 +642,7 @@ def table(results: Results, corpus: ComparisonData, config: ComparisonConfig) ->
 def _group(
     group: str, results: Results, corpus: ComparisonData, config: ComparisonConfig
 ) -> list[str]:
-    conditions = () if group else CONDITIONS[1:]
+    conditions = () if group else _conditions(results, available_modalities(corpus.splits["test"]))
     reference = _reference(group, results, config)
     names = [f"WF1, {name}" for name in conditions]
     head = ["model", "parameters", "dev WF1", "accuracy", "WF1", "macro F1", "difference", *names]
@@ -652,6 +659,17 @@ def _group(
             cells.append(percent(known) if known else "-")
         rows.append(cells)
     return [*([f"## {group}", ""] if group else []), *markdown(head, rows)]
+
+
+def _conditions(results: Results, available: Sequence[str]) -> list[str]:
+    """Return the conditions that change an input of a row, and leave one."""
+    measured = {name for runs in results.values() for run in runs for name in run["test"]}
+    emptied = f"no {available[0]}" if len(available) == 1 else ""
+    return [
+        name
+        for name in CONDITIONS[1:]
+        if name in measured and name.rpartition(" ")[2] in available and name != emptied
+    ]
 
 
 def _reference(group: str, results: Results, config: ComparisonConfig) -> tuple[TableRow, str]:

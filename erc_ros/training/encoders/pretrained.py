@@ -49,6 +49,9 @@ def _find(model: str) -> Path:
         return Path(model)
     if model.rpartition("/")[2] == PACKAGED:
         return model_folder()
+    advice = f"download it first: hf download {model}"
+    if model.rpartition("/")[2] == "emotion2vec":
+        advice = f"make it first: erc convert-emotion2vec emotion2vec_base.pt {model}"
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -56,8 +59,7 @@ def _find(model: str) -> Path:
         return Path(snapshot_download(model, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError) as error:
         raise FileNotFoundError(
-            f"the model {model!r} is neither a folder nor in the local Hugging Face cache;"
-            f" download it first: hf download {model}"
+            f"the model {model!r} is neither a folder nor in the local Hugging Face cache; {advice}"
         ) from error
 
 

@@ -111,10 +111,22 @@ def test_a_corpus_without_pictures_is_compared_on_what_it_has(recipe: Recipe) ->
     stored.train(recipe)
     table = (recipe.out / "table.md").read_text(encoding="utf-8")
     assert "| magtkd, causal |" in table
+    head = next(line for line in table.splitlines() if line.startswith("| model"))
+    assert "no audio" in head and "noise for text" in head and "visual" not in table
     config = recipe.section("features", stored.FeaturesConfig)
     data = stored.dialogues(split("dev"), config)
     assert data.visual.shape == (8, 1) and data.present is not None
     assert not data.present[:, 2].any() and data.present[:, :2].all()
+
+
+def test_without_text_no_modality_is_left_of_text_only(recipe: Recipe) -> None:
+    for name in ("audio", "visual"):
+        recipe.sections["features"].pop(name)
+    stored.train(recipe)
+    table = (recipe.out / "table.md").read_text(encoding="utf-8")
+    head = next(line for line in table.splitlines() if line.startswith("| model"))
+    assert "noise for text" in head and "no text" not in head
+    assert "audio" not in table and "visual" not in table
 
 
 def test_each_head_of_the_recipe_has_its_papers_settings() -> None:
