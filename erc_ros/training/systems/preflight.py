@@ -194,10 +194,11 @@ def _missing_devices(section: Any) -> Iterator[str]:
     trainer = getattr(section, "trainer", None)
     device = getattr(trainer, "device", getattr(section, "device", "cpu"))
     count = int(getattr(trainer, "processes", 1))
-    if device == "cuda" and torch.cuda.device_count() < count:
+    available = torch.cuda.device_count()
+    if device == "cuda" and available < count:
         yield (
-            f"it needs {count} GPUs, and this machine has {torch.cuda.device_count()}: set the"
-            " stage's device to cpu, or processes to this number"
+            f"it needs {count} {'GPU' if count == 1 else 'GPUs'}, and this machine has {available}:"
+            f" set the stage's device to cpu{', or processes to this number' if available else ''}"
         )
 
 

@@ -189,7 +189,10 @@ def _check(
 
     plans = []
     utterances, labels = preflight.ASSUMED, 7
-    if material is not None:
+    if material is None:
+        size = sum(utterances.values())
+        print(f"{config.corpus} is missing: MELD's published {size} utterances are assumed")
+    else:
         utterances = {name: len(split.keys) for name, split in material.splits.items()}
         labels = len(material.labels)
     for stage, section in chosen:

@@ -33,11 +33,18 @@ def test_a_dry_run_of_every_recipe_names_each_stage_within_a_minute(
     for name in content["stages"]:
         assert any(line.startswith(f"{name}: ") for line in printed.out.splitlines())
     missing = printed.err
+    assert "13708 utterances" in printed.out  # assumed, as the corpus is missing
+    assert "1 GPUs" not in missing
     assert f"corpus {content['system']['corpus']}" in missing
     for name, stage in content["stages"].items():
         model = str(stage.get("encoder", {}).get("model", ""))
         if model.count("/") == 1:
             assert f"stage {name}: " in missing and model in missing
+            is_converted = model == "models/emotion2vec"  # it is not on Hugging Face
+            assert (
+                f"erc convert-emotion2vec emotion2vec_base.pt {model}" in missing
+            ) == is_converted
+            assert (f"hf download {model}" in missing) != is_converted
     assert not (tmp_path / "run").exists()
 
 
