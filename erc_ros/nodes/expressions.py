@@ -6,6 +6,7 @@ first estimate, and late subscribers receive the last one.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from typing import Any
@@ -78,9 +79,15 @@ class Expressions:
         self.withdraw()
 
     def withdraw(self) -> None:
-        """Destroy the publishers and their latched messages; `look` creates them again."""
+        """Destroy the publishers and their latched messages; `look` creates them again.
+
+        An empty message replaces each latched one first: a subscriber that discovered a publisher
+        shortly before its end may still receive what it kept.
+        """
+        empty = self._kind(valence=math.nan, arousal=math.nan)
         with self._lock:
             for publisher in self._publishers.values():
+                publisher.publish(empty)
                 self._node.destroy_publisher(publisher)
             self._publishers.clear()
 
