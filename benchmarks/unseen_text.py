@@ -117,8 +117,11 @@ def differences(ours: Answers, theirs: Answers, corpus: Corpus) -> dict[str, Dif
 
 
 def percent(figure: Difference | metrics.Interval) -> str:
-    """Format a value with its 95 % interval in percent."""
-    return f"{100 * figure.value:.1f} ({100 * figure.low:.1f} to {100 * figure.high:.1f})"
+    """Format a value in percent with its 95 % interval, if there is one."""
+    value = f"{100 * figure.value:.1f}"
+    if not np.isfinite([figure.low, figure.high]).all():
+        return value
+    return f"{value} ({100 * figure.low:.1f} to {100 * figure.high:.1f})"
 
 
 def measured_figures(answers: Answers, corpus: Corpus) -> dict[str, float]:

@@ -10,9 +10,10 @@ import pytest
 
 pytest.importorskip("soundfile", reason="needs the extra [train]")
 
-from benchmarks.unseen_text import Answers, answer, differences, main, measured, read_test
+from benchmarks.unseen_text import Answers, answer, differences, main, measured, percent, read_test
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.emotion_recognizer import EmotionRecognizer
+from erc_ros.metrics.classification import Interval
 from erc_ros.resources import model_folder
 from erc_ros.values.utterance import Utterance
 
@@ -31,7 +32,9 @@ def data(tmp_path: Path) -> Path:
         {"speaker": "AB"[place % 2], "utterance": text, "emotion": emotion}
         for place, (text, emotion) in enumerate(TURNS)
     ]
-    (tmp_path / "reccon" / "iemocap_test.json").write_text(json.dumps({"a": [talk], "b": [talk]}))
+    (tmp_path / "reccon" / "iemocap_test.json").write_text(
+        json.dumps({name: [talk] for name in "abcde"})
+    )
     return tmp_path
 
 
@@ -40,8 +43,8 @@ def test_a_row_of_figures_and_one_of_recall_is_printed(
 ) -> None:
     main(["--corpus", "reccon-iemocap", "--data", str(data), "--without-history"])
     rows = capsys.readouterr().out.splitlines()
-    assert rows[2].startswith("| reccon-iemocap, with history, 6 | ")
-    assert rows[4].startswith("| reccon-iemocap, without, 6 | ")
+    assert rows[2].startswith("| reccon-iemocap, with history, 15 | ")
+    assert rows[4].startswith("| reccon-iemocap, without, 15 | ")
     assert rows[3].split(":")[0] == "    recall" and "sadness" not in rows[3]
     assert rows[2].count(" to ") == 4
 
@@ -69,7 +72,7 @@ def test_the_estimate_is_one_of_the_labels_of_the_corpus(data: Path) -> None:
             confidence.append(shares.max() / shares.sum())
     assert all(right), "plain sentences"
     assert recall == "    recall: neutral 100, joy 100, anger 100"
-    assert row.startswith("| reccon-iemocap, without, 6 | 100.0 (")
+    assert row.startswith("| reccon-iemocap, without, 15 | 100.0 (")
     gap = np.abs(np.array(right) - confidence).mean()  # each in a bin of its own
     assert f"| {100 * gap:.1f} (" in row
 
@@ -86,7 +89,7 @@ def test_how_much_better_has_its_sign(data: Path) -> None:
     corpus = read_test("reccon-iemocap", data)
     right = np.eye(4)[corpus.truth()]
     wrong = np.roll(right, 1, axis=1)
-    owners = np.repeat([0, 1], 3)
+    owners = np.repeat(range(5), 3)
     for ours, theirs, sign in ((right, wrong, 1), (wrong, right, -1)):
         gains = differences(Answers(ours, owners), Answers(theirs, owners), corpus)
         assert gains["weighted_f1"].value == sign and gains["macro_f1"].value * sign > 0.7
@@ -96,3 +99,8 @@ def test_how_much_better_has_its_sign(data: Path) -> None:
 def test_a_selected_corpus_must_exist(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"iemocap_test\.json.*RECCON"):
         main(["--corpus", "reccon-iemocap", "--data", str(tmp_path)])
+
+
+def test_no_interval_is_printed_where_there_is_none() -> None:
+    assert percent(Interval(0.5, 0.1, 0.9)) == "50.0 (10.0 to 90.0)"
+    assert percent(Interval(0.5, np.nan, np.nan)) == "50.0"

@@ -120,7 +120,7 @@ def test_the_rest_of_it_goes_on_from_there(
 ) -> None:
     recipe = thorough(system.case, tiny, made, system.folder)
     assert tiny_systems.train(recipe, made, system.run) == 0
-    assert "text: is there" in capsys.readouterr().out
+    assert "text: is finished" in capsys.readouterr().out
 
 
 def test_what_it_learned_becomes_a_bundle(system: System, made: Path) -> None:

@@ -185,7 +185,7 @@ def set_row(content: list[Any], place: int, value: Any) -> None:
         (changed(lambda c: set_row(c, 2, 9)), "label 9"),
         (changed(lambda c: c[3].pop(1)), "dialogue 1"),
         (changed(lambda c: c[1][1].pop()), "dialogue 1"),
-        (changed(lambda c: c.pop(0)), r"tuple of \d"),
+        (changed(lambda c: c.pop(0)), "unknown format"),
         (lambda folder: (mmgcn_meld(folder), cosmic_meld(folder)), "several projects"),
     ],
 )

@@ -229,7 +229,7 @@ def test_a_wrong_turn_of_a_scene_is_left_out(tmp_path: Path, wrong: Any, reason:
 def test_other_files_than_scenes_are_refused(tmp_path: Path, content: str) -> None:
     data = scenes(tmp_path)
     (data / "emorynlp" / "emotion-detection-tst.json").write_text(content)
-    with pytest.raises(ValueError, match=r"tst\.json.*(cut|episodes)"):
+    with pytest.raises(ValueError, match=r"tst\.json.*(truncated|episodes)"):
         read_emorynlp(data, "test")
 
 

@@ -166,7 +166,7 @@ def test_what_loses_too_much_is_refused_and_nothing_is_written(
     out, data = tmp_path / "small", f"--data={tmp_path}"  # nothing is read from there
     assert main([str(bundle_folder), "--scheme", "weight-only", "--out", str(out), data]) == 3
     said = capsys.readouterr().err
-    assert "refused: weighted F1 on dev falls by" in said and "blame is the part fusion" in said
+    assert "refused: weighted F1 on dev falls by" in said and "With the part fusion" in said
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
     arguments = [str(bundle_folder), "--scheme", "weight-only", "--part", "audio", data]
     assert main([*arguments, "--max-drop", "20", "--out", str(out)]) == 0

@@ -110,7 +110,7 @@ def test_lpgnet_can_read_tokens_and_frames(
     del recipe["stages"]["audio"]
     recipe["stages"]["frames"] = recipe["stages"].pop("frames")  # behind it
     assert train(recipe, generated_iemocap, tmp_path / "log-mel") == 2
-    assert "stage audio_tuned has one embedding an utterance and no" in capsys.readouterr().err
+    assert "stage audio_tuned has one embedding per utterance and no" in capsys.readouterr().err
 
 
 def test_summer_reads_its_frozen_teacher(
@@ -166,7 +166,7 @@ def test_a_description_file_of_something_else_is_refused(
     recipe = ddvlm(tiny, str(file))
     recipe["stages"] = {"descriptions": recipe["stages"]["descriptions"]}
     assert train(recipe, generated_meld, tmp_path / "out") == 2
-    assert "describes 1 utterances and none of meld-clips" in capsys.readouterr().err
+    assert "describes 1 utterances, but not of meld-clips" in capsys.readouterr().err
 
     recipe["stages"]["descriptions"] = {}
     assert train(recipe, generated_meld, tmp_path / "other") == 2
