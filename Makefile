@@ -13,6 +13,7 @@
 #   make docs    build the site of docs/ in build/site, with the API reference
 #   make jazzy   tests of the nodes with the wheels of ROS 2 Jazzy
 #   make launch-tests  tests with the real `ros2 launch`, cv_bridge and message_filters
+#   make cv-bridge CV_BRIDGE=FOLDER  tests with a compiled cv_bridge
 #   make colcon  colcon build and colcon test, with the ROS 2 wheels as underlay
 #   make browser install Chromium with apt-get, for the tests of the report
 PYTHON ?= python3
@@ -126,7 +127,7 @@ $(LOWEST)/.ready: requirements/lowest.txt
 
 # Uses `ros2` of a ROS installation, or builds it from the checkouts in ERC_ROS_TOOLS (scripts/ros_tools).
 ROS_TOOLS := $(CURDIR)/build/ros-tools
-LAUNCH_TESTS := $(addprefix test/nodes/test_,launch.py bringup.py cv_bridge.py face_regions.py)
+LAUNCH_TESTS := $(addprefix test/nodes/test_,launch.py bringup.py cv_bridge.py face_regions.py image_contract.py)
 launch-tests: .venv/.test
 	@if command -v ros2 >/dev/null; then \
 		$(BIN)/python -m pytest -q $(LAUNCH_TESTS); \
@@ -137,6 +138,11 @@ launch-tests: .venv/.test
 	else \
 		echo "not run: $(LAUNCH_TESTS) (real ros2 launch, cv_bridge, message_filters), as there is no ros2 and ERC_ROS_TOOLS names no sources; stand-ins for launch were tested"; \
 	fi
+
+# Compiles cv_bridge from the folder CV_BRIDGE (scripts/cv_bridge) and runs the tests that compare it.
+cv-bridge: .venv/.test
+	PYTHON=$(BIN)/python scripts/cv_bridge "$(CV_BRIDGE)" build/cv_bridge
+	PYTHONPATH=build/cv_bridge $(BIN)/python -m pytest -q test/nodes/test_image_contract.py test/nodes/test_cv_bridge.py
 
 # The other tests use Kilted's wheels; Jazzy is the ROS 2 of JetPack 7.
 jazzy: .venv-jazzy/.ready
@@ -196,4 +202,4 @@ colcon: .venv-colcon/.ready
 	.venv-colcon/bin/python -m pip install --quiet -r requirements/colcon.txt
 	touch $@
 
-.PHONY: demo test mutants test-data test-fresh bench models docs lint coverage lowest browser jazzy colcon launch-tests
+.PHONY: demo test mutants test-data test-fresh bench models docs lint coverage lowest browser jazzy colcon launch-tests cv-bridge

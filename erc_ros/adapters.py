@@ -217,8 +217,8 @@ def _text(text: str) -> str:
     return text[:TEXT]
 
 
-def _confidence(value: float) -> float:
-    return value if 0.0 < value <= 1.0 else float("nan")  # 0: not set by the speech recognizer
+def _confidence(value: float) -> float | None:
+    return value if 0.0 < value <= 1.0 else None  # 0: not set by the speech recognizer
 
 
 def _string(message: Any, arrival: int) -> Transcript | None:
@@ -239,10 +239,10 @@ def _transcription(message: Any, arrival: int) -> Transcript | None:
     return replace(transcript, start=end - seconds(audio_duration), end=end)
 
 
-def _no_speech(message: Any) -> float:
-    """Return the probability of silence, or NaN if the message does not have it."""
+def _no_speech(message: Any) -> float | None:
+    """Return the probability of silence, or None if the message does not have it."""
     value = float(getattr(message, "no_speech_prob", math.nan))
-    return value if 0.0 <= value <= 1.0 else math.nan
+    return value if 0.0 <= value <= 1.0 else None
 
 
 def _candidates(message: Any, arrival: int) -> Transcript | None:

@@ -38,7 +38,7 @@ def check(cues: list[Cue], samples: NDArray[np.int16]) -> None:
         for start, end in [(cue.start, cue.end), *((word.start, word.end) for word in cue.words)]:
             assert isinstance(start, int) and isinstance(end, int), "times are ns"
             assert 0 <= start <= end <= length, f"{start}..{end} ns is outside the segment"
-        assert np.isnan(cue.confidence) or 0.0 <= cue.confidence <= 1.0
+        assert cue.confidence is None or 0.0 <= cue.confidence <= 1.0
 
 
 @pytest.mark.parametrize("seconds", [0.01, 0.5, 3.0])

@@ -65,7 +65,7 @@ from erc_ros.values.events import (
 )
 from erc_ros.values.nanoseconds import seconds
 from erc_ros.values.settings import Composed, check, section, setting
-from erc_ros.values.transcript import Transcript
+from erc_ros.values.transcript import Transcript, text_confidence
 from erc_ros.values.utterance import Utterance
 
 __all__ = [
@@ -731,7 +731,7 @@ class UtteranceAssembler:
                 end=segment.end,
                 text="" if text is None else text.text,
                 locale="" if text is None else text.locale,
-                text_confidence=float("nan") if text is None else text.confidence,
+                text_confidence=text_confidence(text),
                 speaker_id=speaker,
                 speaker_confidence=confidence,
                 overlap=self._diarizer.overlap(segment.start, segment.end),

@@ -168,7 +168,7 @@ def admitted(
     text = transcript.text.strip()
     if not text:
         return state, None, ["empty_texts"]
-    if transcript.no_speech >= NO_SPEECH and is_invented(text):
+    if (transcript.no_speech or 0.0) >= NO_SPEECH and is_invented(text):
         return state, None, ["invented_texts"]
     counts = []
     if len(text) > config.max_text:

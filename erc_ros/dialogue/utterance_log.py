@@ -17,7 +17,7 @@ from erc_ros.dialogue.text_splitting import TextSplittingConfig, split
 from erc_ros.values.events import ConversationEnded, SpeakerCorrected, TextCorrected
 from erc_ros.values.nanoseconds import seconds
 from erc_ros.values.settings import check, parameter, setting
-from erc_ros.values.transcript import Transcript
+from erc_ros.values.transcript import Transcript, text_confidence
 from erc_ros.values.utterance import Utterance
 
 MAX_VOICES = 64  # maximum number of ROS4HRI voice ids
@@ -231,7 +231,7 @@ def with_text(
             utterance,
             text="" if new is None else new.text,
             locale=utterance.locale if new is None else new.locale or utterance.locale,
-            text_confidence=float("nan") if new is None else new.confidence,
+            text_confidence=text_confidence(new),
         )
         if new is not None and new.voice_id:
             state, speaker, confidence = attributed(state, config, segment, new.voice_id)

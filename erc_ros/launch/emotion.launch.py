@@ -15,7 +15,7 @@ from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from erc_ros.nodes.carried_opt_outs import memory
+from erc_ros.nodes.restart_memory import memory
 from erc_ros.nodes.system import RESPAWN_DELAY, Used, environment, mistyped, read_system
 
 SYSTEM = read_system()

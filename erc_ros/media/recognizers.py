@@ -52,7 +52,7 @@ class SpeechRecognizer(Protocol):
     - `transcribe` depends only on its argument, not on earlier calls: the same samples give the
       same cues. It does not modify its argument.
     - Cues are sorted by time; their times and those of their words are ns from the first sample
-        and are within the segment. A confidence is a number from 0 to 1, or NaN.
+        and are within the segment. A confidence is a number from 0 to 1, or None.
     - It returns an empty list if it recognizes no words. Silence and a segment of 10 ms raise no
       exception.
     - It is called by one thread and uses no network connection while it runs.

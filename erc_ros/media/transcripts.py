@@ -41,7 +41,7 @@ class TranscriptError(ErcValueError):
 class Cue:
     """One entry of a transcript. start, end: ns from the start of the recording.
 
-    speaker, locale: "" if unknown. confidence: 0..1, NaN if unknown.
+    speaker, locale: "" if unknown. confidence: 0..1, None if unknown.
     """
 
     start: int
@@ -49,7 +49,7 @@ class Cue:
     text: str
     speaker: str = ""
     words: tuple[Word, ...] = ()
-    confidence: float = math.nan
+    confidence: float | None = None
     locale: str = ""
 
 
@@ -272,9 +272,9 @@ def _segment(each: Mapping[str, Any], locale: str) -> Cue:
     )
 
 
-def _probability(logarithm: Any) -> float:
+def _probability(logarithm: Any) -> float | None:
     if not isinstance(logarithm, (int, float)) or not logarithm <= 0:
-        return math.nan
+        return None
     return math.exp(logarithm)
 
 
@@ -298,7 +298,7 @@ def _whisper_cpp(each: Mapping[str, Any], locale: str) -> Cue:
             words.append(Word(part.strip(), first, max(first, last)))
     if " ".join(word.text for word in words) != " ".join(text.split()):
         words = []  # characters are split between tokens
-    return Cue(start, end, text, str(each.get("speaker") or ""), tuple(words), math.nan, locale)
+    return Cue(start, end, text, str(each.get("speaker") or ""), tuple(words), locale=locale)
 
 
 def _offsets(each: Mapping[str, Any]) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from rclpy.qos import QoSProfile, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_srvs.srv import Trigger
 
-from erc_ros.nodes import carried_opt_outs, diagnostics
+from erc_ros.nodes import diagnostics
 from erc_ros.nodes.complaints import Complaints
 from erc_ros.nodes.consent import RecordingConsent
 from erc_ros.nodes.decoding import DecodingGuard
@@ -30,6 +30,7 @@ from erc_ros.nodes.event_log import EventLog, Field
 from erc_ros.nodes.inbox import Item
 from erc_ros.nodes.memory import trim_heap
 from erc_ros.nodes.parameters import NodeParameters
+from erc_ros.nodes.restart_memory import Decisions, remember, remembered
 from erc_ros.values.deployment import UNSET, DeploymentConfig
 from erc_ros.values.errors import safe_message
 from erc_ros.values.opt_outs import OptOutError, OptOuts, listed
@@ -83,12 +84,14 @@ class ManagedNode(LifecycleNode, ABC):
         self.events = EventLog(
             self.parameters["event_log"], kind, lambda text: self.complain("event_log", text)
         )
+        former = self._remembered() if consent is None or opt_outs is None else Decisions()
+        allowed = former.recording_allowed
         self.consent = consent or RecordingConsent(
             self,
-            self.parameters["recording_allowed"],
-            lambda allowed: self.events.write("recording_allowed", allowed=allowed),
+            self.parameters["recording_allowed"] if allowed is None else allowed,
+            self._consent_changed,
         )
-        self.opt_outs = self._opted_out() if opt_outs is None else opt_outs
+        self.opt_outs = self._opted_out(former.opted_out) if opt_outs is None else opt_outs
         self.create_service(OptOut, "~/opt_out", self._opt_out)
         self.create_service(Trigger, "~/list_opt_outs", self._list_opt_outs)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -153,23 +156,38 @@ class ManagedNode(LifecycleNode, ABC):
         p = self.parameters
         return DeploymentConfig(p["deployment_context"], p["deployment_exception"], p["modalities"])
 
-    def _opted_out(self) -> OptOuts:
+    def _remembered(self) -> Decisions:
+        try:
+            return remembered()
+        except (ValueError, OSError) as error:
+            self.get_logger().warning(
+                "opt-outs and consent before the restart could not be read "
+                f"({safe_message(error)}): repeat them"
+            )
+            return Decisions()
+
+    def _remember(self, **changes: Any) -> None:
+        try:
+            remember(**changes)
+        except OSError as error:
+            self.complain(
+                "restart", f"a restart would lose {', '.join(changes)}: {safe_message(error)}"
+            )
+
+    def _consent_changed(self, allowed: bool) -> None:
+        self._remember(recording_allowed=allowed)
+        self.events.write("recording_allowed", allowed=allowed)
+
+    def _opted_out(self, former: Collection[str] | None) -> OptOuts:
         given = self.parameters["opted_out"]
         try:
             opt_outs = OptOuts(listed(given))
         except OptOutError as error:
             raise InvalidParameterValueException("opted_out", given, str(error)) from error
-        try:
-            former = carried_opt_outs.carried()
-            if former is not None:
-                opt_outs = OptOuts(former)
-                self.get_logger().info(f"after a restart, {len(former)} opt-outs still apply")
-        except (ValueError, OSError) as error:
-            self.get_logger().warning(
-                f"the opt-outs before the restart could not be read ({safe_message(error)}): "
-                "repeat them"
-            )
-        return opt_outs
+        if former is None:
+            return opt_outs
+        self.get_logger().info(f"after a restart, {len(former)} opt-outs still apply")
+        return OptOuts(former)
 
     def _opt_out(self, request: OptOut.Request, response: OptOut.Response) -> OptOut.Response:
         # In the callback, so that it also applies to queued input.
@@ -179,10 +197,7 @@ class ManagedNode(LifecycleNode, ABC):
         except OptOutError as error:
             response.success, response.message = False, str(error)
             return response
-        try:
-            carried_opt_outs.keep(self.opt_outs.ids)
-        except OSError as error:
-            self.complain("opt_out", f"a restart would lose the opt-outs: {safe_message(error)}")
+        self._remember(opted_out=sorted(self.opt_outs.ids))
         self.events.write("opt_out", opted_out=request.opted_out, ids=len(self.opt_outs))
         response.success = True
         if not request.opted_out:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 
-from erc_ros.nodes.carried_opt_outs import memory
+from erc_ros.nodes.restart_memory import memory
 from erc_ros.nodes.system import RESPAWN_DELAY, NodeProcesses, environment, read_system
 from erc_ros.values.errors import ErcValueError
 

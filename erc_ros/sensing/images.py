@@ -114,13 +114,15 @@ def bridged(frame: Frame) -> Frame:
             "install it (apt install ros-<distribution>-cv-bridge), or let the camera driver send "
             "mono8, mono16 or bgr8"
         ) from error
-    # cv_bridge misreads rows whose padding is not a whole number of pixels.
+    # cv_bridge misreads rows whose padding is not a whole number of pixels, and with NumPy 2 it
+    # raises AttributeError for big-endian values.
     lines = np.frombuffer(frame.data, np.uint8)[: frame.step * frame.height]
-    packed = lines.reshape(frame.height, frame.step)[:, :row].tobytes()
+    packed = np.ascontiguousarray(lines.reshape(frame.height, frame.step)[:, :row])
+    if frame.is_bigendian:
+        packed = packed.view(f"u{_BYTES[frame.encoding[0]]}").byteswap()
+    plain = replace(frame, step=row, data=packed.tobytes(), is_bigendian=False)
     try:
-        pixels = cv_bridge.CvBridge().imgmsg_to_cv2(
-            replace(frame, step=row, data=packed), "passthrough"
-        )
+        pixels = cv_bridge.CvBridge().imgmsg_to_cv2(plain, "passthrough")
     except (TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise ImageError(f"{name}: cv_bridge cannot convert it ({type(error).__name__})") from error
     values = _to_bytes(np.asarray(pixels))

@@ -34,11 +34,11 @@ class Transcript:
     end: int | None = None  # ns; likewise
     words: tuple[Word, ...] = ()  # sorted by time; empty if the recognizer does not report them
     is_final: bool = True
-    confidence: float = float("nan")  # 0..1
+    confidence: float | None = None  # 0..1; None: unknown
     locale: str = ""
     voice_id: str = ""  # ROS4HRI voice; "" if the topic is not per voice
     person_id: str = ""  # ROS4HRI person; "" if unknown
-    no_speech: float = float("nan")  # 0..1, probability that no person spoke; NaN: unknown
+    no_speech: float | None = None  # 0..1, probability that no person spoke; None: unknown
 
     def __post_init__(self) -> None:
         check_time("arrival", self.arrival)
@@ -52,3 +52,10 @@ class Transcript:
         if self.end is not None:
             return self.end
         return self.arrival if self.stamp is None else self.stamp
+
+
+def text_confidence(transcript: Transcript | None) -> float:
+    """Return the confidence (0..1) for an `Utterance`; NaN if it is unknown or there is no text."""
+    if transcript is None or transcript.confidence is None:
+        return float("nan")
+    return transcript.confidence

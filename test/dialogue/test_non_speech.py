@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -102,9 +101,9 @@ def test_the_same_sentence_counts_with_speech_or_without_audio() -> None:
     assert utterances(other, loud=False)[0] == [other.text]
 
 
-@pytest.mark.parametrize(("no_speech", "kept"), [(0.9, False), (0.1, True), (math.nan, True)])
+@pytest.mark.parametrize(("no_speech", "kept"), [(0.9, False), (0.1, True), (None, True)])
 def test_a_recognizer_that_doubts_that_anybody_spoke_is_believed(
-    no_speech: float, kept: bool
+    no_speech: float | None, kept: bool
 ) -> None:
     text = Transcript("Thank you.", arrival=T0 + 10 * NS, no_speech=no_speech)
     texts, counts = utterances(text, loud=True)
@@ -115,6 +114,6 @@ def test_a_recognizer_that_doubts_that_anybody_spoke_is_believed(
 def test_the_probability_comes_with_messages_that_have_it() -> None:
     read = ADAPTERS["whisper_msgs/msg/Transcription"].read
     message = SimpleNamespace(text="Thank you.", audio_time=2.0, transcription_time=0.5)
-    assert math.isnan(read(message, T0).no_speech)
+    assert read(message, T0).no_speech is None
     message.no_speech_prob = 0.9
     assert read(message, T0).no_speech == 0.9 and read(message, T0).start is not None

@@ -126,12 +126,14 @@ def test_the_last_message_applies_in_every_state_after_its_publisher_ended(
     assert bench.say("allowed").text == "allowed"
 
 
-@pytest.mark.parametrize("mode", ["single", "split"])
-def test_a_respawned_process_publishes_nothing_before_it_looked(
-    make_bench: MakeBench, bundle: Path, tmp_path: Path, mode: str
+@pytest.mark.parametrize(
+    ("mode", "publisher_ends"), [("single", False), ("single", True), ("split", True)]
+)
+def test_a_respawned_process_publishes_nothing_that_was_forbidden_before(
+    make_bench: MakeBench, bundle: Path, tmp_path: Path, mode: str, publisher_ends: bool
 ) -> None:
     bench = make_bench(nodes=lambda **_: [])
-    tell(bench, False)
+    publisher = tell(bench, False)
     talk(bench)
     parameters = tmp_path / "parameters.yaml"
     parameters.write_text("/**/utterance_node: {ros__parameters: {speaker_model: none}}")
@@ -143,6 +145,8 @@ def test_a_respawned_process_publishes_nothing_before_it_looked(
     )
     try:
         bench.wait(lambda: len(bench.estimates) > 20, "estimates", patience=60.0)
+        if publisher_ends:
+            bench.probe.destroy_publisher(publisher)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         for child in children:
             os.kill(int(child), signal.SIGKILL)

@@ -28,7 +28,7 @@ GRAY = np.arange(0, 240, 5, dtype=np.uint8).reshape(6, 8)
 COLOR = np.stack([GRAY, GRAY[::-1], 255 - GRAY], axis=2)
 
 
-@pytest.mark.parametrize("padding", [0, 8])
+@pytest.mark.parametrize(("padding", "is_bigendian"), [(0, False), (5, False), (8, True)])
 @pytest.mark.parametrize(
     ("encoding", "pixels", "expected"),
     [
@@ -49,10 +49,13 @@ def test_generic_encodings_are_converted(
     pixels: np.ndarray,
     expected: np.ndarray,
     padding: int,
+    is_bigendian: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ros_module("cv_bridge", monkeypatch)
-    read = to_bgr(READ(image_of(pixels, encoding, padding), 1))
+    message = image_of(pixels.byteswap() if is_bigendian else pixels, encoding, padding)
+    message.is_bigendian = int(is_bigendian)
+    read = to_bgr(READ(message, 1))
     if expected.ndim == 2:
         expected = np.repeat(expected[..., None], 3, axis=2)
     np.testing.assert_array_equal(read, expected)

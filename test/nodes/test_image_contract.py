@@ -1,7 +1,7 @@
 """One contract for image converters: that of this package, and cv_bridge if installed.
 
-The nodes always use ours, so that a recording gives the same estimates on every machine; what a
-ROS installation brings shows that ours is right.
+The nodes use ours for every encoding that it supports, so that a recording gives the same estimates
+on every machine; cv_bridge shows that ours is right.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def picture() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
 
 
-@pytest.mark.parametrize("padding", [0, 5])
+@pytest.mark.parametrize("padding", [0, 5, 12])
 @pytest.mark.parametrize(
     ("encoding", "from_bgr"),
     [
@@ -63,6 +63,8 @@ def picture() -> np.ndarray:
 def test_colors_and_padding(
     convert: Convert, picture: np.ndarray, encoding: str, from_bgr: int | None, padding: int
 ) -> None:
+    if convert is cv_bridge and padding == 5:
+        pytest.skip("cv_bridge misreads rows whose padding is not a whole number of pixels")
     pixels = picture if from_bgr is None else cv2.cvtColor(picture, from_bgr)
     np.testing.assert_array_equal(convert(message_of(pixels, encoding, padding)), picture)
 

@@ -22,7 +22,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from erc_ros.nodes import executables
-from erc_ros.nodes.carried_opt_outs import VARIABLE, carried, keep, memory
+from erc_ros.nodes.restart_memory import VARIABLE, Decisions, memory, remember, remembered
 from erc_ros.nodes.run import command, main
 from erc_ros.nodes.system import (
     PROFILE_VARIABLES,
@@ -408,25 +408,28 @@ def test_opt_outs_are_in_memory_that_only_the_user_can_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
-    keep(["anna"])
-    assert carried() is None  # without a process that restarts this one
+    remember(opted_out=["anna"])
+    assert remembered() == Decisions()  # without a process that restarts this one
     (file,) = (Path(path) for path in memory().values())
     monkeypatch.setenv(VARIABLE, str(file))
-    assert carried() is None
-    keep(["zoë", "anna"])
-    keep(["zoë"])
-    assert carried() == ["zoë"]
+    assert remembered() == Decisions()
+    remember(opted_out=["zoë", "anna"])
+    remember(opted_out=["zoë"])
+    assert remembered() == Decisions(("zoë",), None)
+    remember(recording_allowed=False)
+    assert remembered() == Decisions(("zoë",), False)
     assert file.stat().st_mode & 0o077 == 0 and file.stat().st_nlink == 0
-    keep([])
-    assert carried() == []
+    remember(opted_out=[])
+    assert remembered() == Decisions((), False)
 
 
 def test_a_node_starts_with_a_warning_where_former_opt_outs_cannot_be_read(
     make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for content in ('["anna', '"anna"x', "[1"):
-        (tmp_path / "opt_outs").write_text(content)
-        monkeypatch.setenv(VARIABLE, str(tmp_path / "opt_outs"))
+    wrong = '{"opted_out": "anna", "recording_allowed": null}'
+    for content in ('{"opted_out', "[1]", "{}", '"anna"', wrong):
+        (tmp_path / "decisions").write_text(content)
+        monkeypatch.setenv(VARIABLE, str(tmp_path / "decisions"))
         bench = make_bench(running=False, parameters={"opted_out": "bob", "autostart": False})
         assert bench.nodes[1].opt_outs.ids == {"bob"}
         bench.close()
