@@ -77,9 +77,11 @@ docs: .venv/.test
 	$(BIN)/python scripts/links.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
+# pip 26.3 on Python 3.13 fails if all requirements are installed ("Blocked import of
+# 'importlib.metadata._adapters'").
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=24'
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=24,<26.3'
 
 # Without hashes: pip cannot check them if it also installs a folder (SECURITY.md).
 $(CONSTRAINTS): scripts/constraints requirements/lock.txt requirements/torch.txt
