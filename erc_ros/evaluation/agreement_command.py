@@ -41,7 +41,7 @@ from erc_ros.values.nanoseconds import NS
 
 MAX_ANNOTATORS = 50
 BETWEEN = {"accuracy", "unweighted_recall", "kappa", "weighted_f1", "macro_f1", "f1", "teer"}
-BETWEEN |= {"steer", "der", "eder", "valence", "arousal"}
+BETWEEN |= {"steer", "der", "jer", "eder", "valence", "arousal"}
 """First words of the figures that are computed between two annotators."""
 Recordings = dict[str, dict[str, tuple[Segment, ...]]]
 """Recording -> annotator -> segments."""

@@ -14,7 +14,8 @@ from erc_ros.values.files import write_whole
 
 SHOWN = (
     *("accuracy", "unweighted_recall", "weighted_f1", "macro_f1", "kappa"),
-    *("majority_accuracy", "chance_accuracy", "teer", "steer", "der", "eder", "cpwer"),
+    *("majority_accuracy", "chance_accuracy", "teer", "steer", "der", "jer"),
+    *("eder", "cpwer"),
     "calibration_error",
 )
 MODELS = ("bundle", "speaker_model", "segmentation_model")  # named with their hashes

@@ -41,7 +41,7 @@ MAIN_FIGURES = (
     *("accuracy", "majority_accuracy", "chance_accuracy", "unweighted_recall", "weighted_f1"),
     "kappa",
     *("coverage", "accuracy_covered", "calibration_error"),
-    *("teer", "steer", "der", "eder", "cpwer"),
+    *("teer", "steer", "der", "jer", "eder", "cpwer"),
     *("missed", "invented", "latency_p95_ms"),
 )  # the others are collapsed
 _OTHERS = ("#8c6bb1", "#c7a76c", "#1b9e77", "#e7298a", "#8d8d8d")  # colors of other label sets

@@ -30,7 +30,7 @@ from erc_ros.values.nanoseconds import NS
 RESAMPLES = 1000
 SEED = 0
 MIN_BLOCKS = 10  # below, there is no interval
-MIN_N = 10  # utterances, words or seconds; below, there is no interval
+MIN_N = 10  # utterances, speakers, words or seconds; below, there is no interval
 OVER_CONVERSATIONS = "conversations"
 OVER_BLOCKS = f"blocks of {BLOCK // NS} s"
 DIGITS = 6  # of every figure
@@ -50,7 +50,7 @@ class Measure:
 
     Attributes:
         sums: name of the sums. of: sums (R + 1, ...) -> figure (R + 1,).
-        n: sums (...) -> sample size: the number of utterances, words or seconds.
+        n: sums (...) -> sample size: the number of utterances, speakers, words or s.
     """
 
     name: str
@@ -132,7 +132,7 @@ def measures(labels: Sequence[str]) -> list[Measure]:
             ("confusion", 3),
         )
     ]
-    of_words = [_share(name, name, 0, 1) for name in ("cpwer", "tcpwer")]
+    of_whole = [_share(name, name, 0, 1) for name in ("jer", "cpwer", "tcpwer")]
     of_segments = [
         _share(name, "matching", part, whole)
         for name, part, whole in (
@@ -146,7 +146,7 @@ def measures(labels: Sequence[str]) -> list[Measure]:
         Measure(f"{name} concordance", name, concordance, lambda sums: sums[0])
         for name in ("valence", "arousal")
     ]
-    return [*of_emotions, *of_time, *of_words, *of_segments, *of_affect]
+    return [*of_emotions, *of_time, *of_whole, *of_segments, *of_affect]
 
 
 def evaluate(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -25,6 +25,7 @@ from erc_ros.metrics.timelines import (
     Span,
     emotion_diarization_errors,
     identification_errors,
+    jaccard_errors,
     speaker_mapping,
 )
 from erc_ros.metrics.word_errors import (
@@ -93,10 +94,12 @@ class ScoredConversation:
 
     Attributes:
         sums: name -> additive sums. Times are in s. `teer`, `steer`, `der`, `eder`: total, missed,
-            false alarm, confusion; `cpwer`, `tcpwer`: errors, words; `valence`, `arousal`: see
-            `moments`; `matching`: segments, utterances, matched, missed, merged, split, invented.
+            false alarm, confusion; `jer`: errors, speakers; `cpwer`, `tcpwer`: errors, words;
+            `valence`, `arousal`: see `moments`; `matching`: segments, utterances, matched, missed,
+            merged, split, invented.
         latencies: ns, (L,). missed_by: annotated speaker -> (segments, missed).
-        blocks: number of a block of `BLOCK` -> its part; words cannot be divided and are missing.
+        blocks: number of a block of `BLOCK` -> its part, without words and `jer`, which cannot be
+            divided.
     """
 
     recording: str
@@ -193,10 +196,12 @@ def _conversation(
             recording.name, {**part.sums, **own}, part.answered, part.latencies
         )
         total = {name: total.get(name, np.zeros(4)) + sums for name, sums in own.items()}
-    words = _words(truth, predictions, _pairs(recording, matches)) if truth else {}
+    whole_only = _words(truth, predictions, _pairs(recording, matches)) if truth else {}
+    if timelines := _speaker_timelines(truth, predictions):
+        whole_only["jer"] = np.array(jaccard_errors(*timelines, _extent(truth), COLLAR), np.float64)
     return ScoredConversation(
         recording.name,
-        {**whole.sums, **total, **words},
+        {**whole.sums, **total, **whole_only},
         whole.answered,
         whole.latencies,
         _missed_by(recording, matches),
@@ -310,7 +315,7 @@ def _timelines(
     Segments without a known emotion are excluded from EDER, TEER and sTEER. There is neither DER
     nor sTEER if a segment has no speaker.
     """
-    extent = [(min(s.start for s in truth), max(s.end for s in truth))]
+    extent = _extent(truth)
     labeled = [s for s in truth if s.emotion is not None]
     labeled_time = _without(extent, [(s.start, s.end) for s in truth if s.emotion is None])
     kinds: dict[str, tuple[list[Span], list[Span], Extent]] = {}
@@ -320,22 +325,16 @@ def _timelines(
             [Span(p.start, p.end, p.speaker, p.label) for p in predictions],
             labeled_time,
         )
-    if all(s.speaker for s in truth):
-        speakers = [Span(s.start, s.end, s.speaker, s.speaker) for s in truth]
-        own = [Span(p.start, p.end, p.speaker, p.speaker) for p in predictions]
-        mapping = speaker_mapping(speakers, own, extent, COLLAR)
-        named: dict[str, Hashable] = {
-            p.speaker: mapping.get(p.speaker, ("unmapped", p.speaker)) for p in predictions
-        }
-        kinds["der"] = (
-            speakers,
-            [Span(p.start, p.end, p.speaker, named[p.speaker]) for p in predictions],
-            extent,
-        )
+    if timelines := _speaker_timelines(truth, predictions):
+        speakers, mapped = timelines
+        kinds["der"] = (speakers, mapped, extent)
         if labeled:
             kinds["steer"] = (
                 [Span(s.start, s.end, s.speaker, (s.speaker, s.emotion)) for s in labeled],
-                [Span(p.start, p.end, p.speaker, (named[p.speaker], p.label)) for p in predictions],
+                [
+                    replace(span, label=(span.label, p.label))
+                    for span, p in zip(mapped, predictions, strict=True)
+                ],
                 labeled_time,
             )
     emotional = (
@@ -360,6 +359,24 @@ def _timelines(
                 emotion_diarization_errors(reference, hypothesis, _cut(labeled_time, window))
             )
     return errors
+
+
+def _extent(truth: Sequence[Segment]) -> Extent:
+    return [(min(s.start for s in truth), max(s.end for s in truth))]
+
+
+def _speaker_timelines(
+    truth: Sequence[Segment], predictions: Sequence[Prediction]
+) -> tuple[list[Span], list[Span]] | None:
+    """Return annotated and estimated speakers under one mapping; None if a speaker is missing."""
+    if not truth or not all(s.speaker for s in truth):
+        return None
+    speakers = [Span(s.start, s.end, s.speaker, s.speaker) for s in truth]
+    own = [Span(p.start, p.end, p.speaker, p.speaker) for p in predictions]
+    mapping = speaker_mapping(speakers, own, _extent(truth), COLLAR)
+    return speakers, [
+        replace(span, label=mapping.get(span.label, ("unmapped", span.label))) for span in own
+    ]
 
 
 def _near(spans: Sequence[Span], window: tuple[int, int]) -> list[Span]:

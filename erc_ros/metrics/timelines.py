@@ -1,6 +1,6 @@
-"""Identification error rates of labeled time segments: DER, TEER and sTEER.
+"""Error rates of labeled time segments: DER, TEER, sTEER, EDER and JER.
 
-The three rates differ in the labels only. At each time, let r be the number of labels in the
+The first three rates differ in the labels only. At each time, let r be the number of labels in the
 reference, h that in the hypothesis, and c the number of labels in both. Then max(0, r - h) labels
 are missed, max(0, h - r) are false alarms and min(r, h) - c are confused. The error rate is the
 integral of these numbers divided by the integral of r. In overlapped speech, the label of each
@@ -101,6 +101,33 @@ def emotion_diarization_errors(
         int(widths @ (differ & ~in_r)),
         int(widths @ (differ & in_r & in_h)),
     )
+
+
+def jaccard_errors(
+    reference: Sequence[Span], hypothesis: Sequence[Span], extent: Extent, collar: int = 0
+) -> tuple[float, int]:
+    """Compute the Jaccard errors of the reference labels; their mean is the JER.
+
+    The Jaccard error of a label is 1 - |R and H| / |R or H|, where R and H are the times at which
+    reference and hypothesis have it: 0 for equal times, 1 for a label that the hypothesis lacks.
+    The JER weights each speaker equally, however long they speak, and never exceeds 1. The result
+    equals `pyannote.metrics.diarization.JaccardErrorRate`, with which the tests compare it. Source:
+    Ryant et al., "The Second DIHARD Diarization Challenge", Interspeech 2019.
+
+    Args:
+        hypothesis: spans with the labels of the reference (see `speaker_mapping`).
+
+    Returns:
+        sum of the errors, and number of labels in the scored time of the reference.
+    """
+    reference = _united(reference)
+    edges, widths = _cells(reference, hypothesis, extent, collar)
+    of = {label: place for place, label in enumerate(dict.fromkeys(s.label for s in reference))}
+    shared = [s for s in hypothesis if s.label in of]
+    r, h = (_by_label(_counts(spans, edges), of, len(widths)) > 0 for spans in (reference, shared))
+    in_both, in_either, is_scored = (r & h) @ widths, (r | h) @ widths, r @ widths > 0
+    errors = 1 - in_both[is_scored] / in_either[is_scored]
+    return float(errors.sum()), int(is_scored.sum())
 
 
 def speaker_mapping(

@@ -227,7 +227,7 @@ def test_the_reference_of_an_evaluation_is_the_majority_of_the_annotators(
     human = agreed["human"]
     assert human["accuracy"] == pytest.approx((2 / 3 + 1 / 3 + 1 / 3) / 3)
     assert human["teer"] == pytest.approx(1 - human["accuracy"])  # three segments of equal length
-    assert human["f1 joy"] > 0 and human["der"] == 0
+    assert human["f1 joy"] > 0 and human["der"] == human["jer"] == 0
     methods = (tmp_path / "out" / "methods.md").read_text()
     assert f"{agreed['by_segment']['alpha']['value']:.3f}" in methods
     (recording,) = scores["recordings"]

@@ -74,7 +74,7 @@ def test_a_methods_section_states_the_figures_and_cites_what_is_in_the_bibliogra
     made_with = content["provenance"]["systems"][system["system"]]["bundle"]
     assert f"{made_with['name']} {made_with['version']}" in methods
     assert made_with["sha256"][:16] in methods
-    for name in ("accuracy", "weighted_f1", "teer"):
+    for name in ("accuracy", "weighted_f1", "teer", "jer"):
         assert f"{system['figures'][name]['value']:.3f}" in methods
     cited = set(re.findall(r"@(\w+)", methods))
     assert cited and cited <= set(re.findall(r"@\w+\{(\w+)", references))

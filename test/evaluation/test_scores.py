@@ -61,6 +61,9 @@ def test_figures_by_hand() -> None:
     assert figures["teer confusion"] == pytest.approx(0.25)
     # speaker 0 is Anna (7 s) and not Ben (3.5 s)
     assert figures["der"] == pytest.approx(2 * 3.5 / 14)
+    # Anna: 7 of 10.5 s; Ben is mapped to 1, who speaks after the scored time, or to no one
+    assert figures["jer"] == pytest.approx((3.5 / 10.5 + 1) / 2, abs=1e-6)
+    assert system.figures["jer"].n == 2
     assert figures["steer"] == pytest.approx(3 * 3.5 / 14)
     # 0 is Anna: "oh" for "well" and "no" too many; 1 is Ben: one word wrong and two left out
     assert figures["cpwer"] == pytest.approx(5 / 7, abs=1e-6)
@@ -137,7 +140,8 @@ def test_one_long_recording_has_intervals_over_blocks_of_time() -> None:
         assert figure.interval == "blocks of 30 s", name
         assert figure.low <= figure.value <= figure.high, name
     assert whole.figures["accuracy"].value == pytest.approx(2 / 3, abs=1e-6)
-    assert whole.figures["cpwer"].low is None  # words of a recording cannot be divided
+    for name in ("cpwer", "jer"):  # words and speakers of a recording cannot be divided
+        assert whole.figures[name].low is None
     a, b = (conversations(long_talk(10, wrong=wrong)) for wrong in (False, True))
     scores = evaluate({"a": (LABELS, a), "b": (LABELS, b)})
     (accuracy,) = [each for each in scores.comparisons if each.figure == "accuracy"]
@@ -150,6 +154,9 @@ def test_short_recordings_have_no_interval() -> None:
         assert {figure.low for figure in system.figures.values()} == {None}
         assert {figure.interval for figure in system.figures.values()} == {""}
     many = scored(*(talk(name) for name in "abcdef"))
+    jer = many.figures["jer"]
+    assert (jer.value, jer.n) == (pytest.approx(2 / 3, abs=1e-6), 12)  # two in each conversation
+    assert jer.low == jer.value == jer.high
     assert many.figures["accuracy"].interval and many.figures["accuracy"].n == 18
     assert many.groups["speaker"]["Ben"]["accuracy"].n == 6  # too few
     assert many.groups["speaker"]["Ben"]["accuracy"].low is None
@@ -186,7 +193,7 @@ def test_unknown_emotions_and_speakers_leave_figures_out() -> None:
             [prediction(0, 4, "0", "joy"), prediction(5, 9, "0", "anger")],
         )
     )
-    assert not {"der", "steer", "cpwer", "tcpwer"} & set(system.figures)
+    assert not {"der", "jer", "steer", "cpwer", "tcpwer"} & set(system.figures)
     assert system.figures["teer"].value == 0  # 5 to 9 s are not known, and not scored
     assert system.figures["accuracy"].n == 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 
 import pytest
 from hypothesis import given, settings
@@ -13,13 +14,14 @@ from erc_ros.metrics.timelines import (
     Span,
     emotion_diarization_errors,
     identification_errors,
+    jaccard_errors,
     speaker_mapping,
 )
 
 S = 1_000_000_000
 
 
-def span(start: float, end: float, label: str, track: str = "") -> Span:
+def span(start: float, end: float, label: Hashable, track: str = "") -> Span:
     return Span(round(start * S), round(end * S), track or label, label)
 
 
@@ -144,6 +146,51 @@ def test_the_mapping_gives_pyannotes_diarization_error(
         annotation(reference), annotation(hypothesis), uem=Timeline([Segment(0, 80)])
     )
     assert identification_errors(ours, named, whole).rate == pytest.approx(theirs)
+
+
+@settings(max_examples=100, deadline=None)
+@given(_SPANS, _SPANS, st.sampled_from([0.0, 0.25, 1.0]))
+def test_the_jaccard_error_is_that_of_pyannote(
+    reference: list[tuple[int, int, str, str]],
+    hypothesis: list[tuple[int, int, str, str]],
+    collar: float,
+) -> None:
+    pytest.importorskip("pyannote.metrics")
+    from pyannote.core import Annotation, Segment, Timeline
+    from pyannote.metrics.diarization import JaccardErrorRate
+
+    def annotation(spans: list[tuple[int, int, str, str]], prefix: str) -> Annotation:
+        result = Annotation()
+        for number, (start, length, _, who) in enumerate(spans):
+            result[Segment(start, start + length), number] = prefix + who
+        return result.support()
+
+    metric = JaccardErrorRate(collar=2 * collar)
+    theirs = annotation(reference, ""), annotation(hypothesis, "H")
+    whole = Timeline([Segment(0, 80)])
+    details = metric(*theirs, uem=whole, detailed=True)
+    # with pyannote's mapping, as several mappings may share the same time
+    scored = metric.uemify(*theirs, uem=whole, collar=2 * collar)
+    mapping = metric.optimal_mapping(*scored)
+    ours = [Span(s * S, (s + n) * S, who, who) for s, n, _, who in reference]
+    named = [
+        Span(s * S, (s + n) * S, who, mapping.get("H" + who, ("unmapped", who)))
+        for s, n, _, who in hypothesis
+    ]
+    errors, speakers = jaccard_errors(ours, named, [(0, 80 * S)], round(collar * S))
+    assert speakers == details["speaker count"]
+    assert errors == pytest.approx(details["speaker error"])
+
+
+def test_the_jaccard_error_by_hand() -> None:
+    reference = [span(0, 90, "A"), span(90, 100, "B"), span(200, 210, "C")]
+    hypothesis = [span(0, 60, "A"), span(85, 100, "B"), span(90, 95, ("unmapped", "2"))]
+    errors, speakers = jaccard_errors(reference, hypothesis, [(0, 100 * S)])
+    # A: 60 of 90 s; B: 10 of 15 s; C is not in the scored time, and 2 has no annotated speaker
+    assert speakers == 2
+    assert errors == pytest.approx(30 / 90 + 5 / 15)
+    assert jaccard_errors(reference, [], [(0, 300 * S)]) == (3, 3)
+    assert jaccard_errors([], hypothesis, [(0, S)]) == (0, 0)
 
 
 def test_the_emotion_diarization_error_by_hand() -> None:
