@@ -236,7 +236,7 @@ def _robot_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _replay(argv: Sequence[str]) -> int:
-    from erc_ros.media.options import private_option, transcript_options
+    from erc_ros.media.options import part_options, private_option, transcript_options
 
     parser = argparse.ArgumentParser(
         prog="erc replay",
@@ -252,6 +252,7 @@ def _replay(argv: Sequence[str]) -> int:
     )
     transcript_options(parser)
     private_option(parser)
+    part_options(parser)
     parser.add_argument("--out", type=Path, help="folder for the results; default out/NAME")
     for role in ("image", "audio", "speech"):
         parser.add_argument(f"--{role}", metavar="TOPIC", help=f"{role} topic; default: by type")
@@ -283,18 +284,21 @@ def _replay_to(options: argparse.Namespace, topics: dict[str, str], out: Path) -
     from erc_ros.evaluation.transcripts import cues_for, recognizer_for
     from erc_ros.replay.bag import Bag
     from erc_ros.replay.offline import replay
+    from erc_ros.replay.part import PartOfRecording, TimeRange, check_part
     from erc_ros.replay.progress import ReportingRecording, progress_bar
     from erc_ros.replay.provenance import changed_parameters, digest, models, software
     from erc_ros.replay.recording import open_recording, recording_files
     from erc_ros.replay.report import check_out, name_of, write
 
     check_folder(out)
+    part = TimeRange.of_seconds(options.start, options.end)
     robot = _robot(options)
     recognizer = recognizer_for(options.recognizer, options.language)
     cues = cues_for(options.bag, options.transcript, _say, options.recognizer or "")
     perception = robot.utterance_node.perception
     rate = perception.face_rate
     with open_recording(options.bag, cues, rate, recognizer, perception) as bag:
+        check_part(bag, part)
         if not options.overwrite:
             check_out(out, bag)
         name = name_of(bag)
@@ -303,13 +307,20 @@ def _replay_to(options: argparse.Namespace, topics: dict[str, str], out: Path) -
                 raise ErcValueError("--via-dds plays a rosbag2; `erc import` makes one of a file")
             if recognizer is not None:
                 raise ErcValueError("--via-dds plays the topics of the recording: no --recognizer")
+            if part != TimeRange():
+                raise ErcValueError("--via-dds plays the whole recording: no --from or --to")
             from erc_ros.replay.via_dds import play
 
             shown = _print_row(not options.no_text)
             result = play(bag, topics, robot, options.rate, shown, not options.running_nodes)
         else:
             with progress_bar() as progress:
-                result = replay(ReportingRecording(bag, progress), topics, robot)
+                opened = PartOfRecording(ReportingRecording(bag, progress), part)
+                result = replay(opened, topics, robot)
+                origin = opened.origin or 0
+                if opened.is_empty:
+                    check_part(bag, part, (origin, opened.last))
+                result.origin = origin
     made_with = {
         **software(),
         **models(robot),

@@ -12,7 +12,7 @@ from erc_ros.evaluation.exports import write_lines, write_media
 from erc_ros.evaluation.exports.elan import write_template
 from erc_ros.evaluation.exports.lines import Line, lines_of_predictions
 from erc_ros.evaluation.jobs import EvaluationJob, evaluate
-from erc_ros.evaluation.run import EvaluatedSystem, TimeRange
+from erc_ros.evaluation.run import EvaluatedSystem
 from erc_ros.evaluation.transcripts import cues_for
 from erc_ros.media.options import (
     private_option,
@@ -22,6 +22,7 @@ from erc_ros.media.options import (
 )
 from erc_ros.parameters import robot_config
 from erc_ros.replay.bag import BagError
+from erc_ros.replay.part import TimeRange
 from erc_ros.replay.progress import progress_bar
 from erc_ros.replay.recording import recording_name
 from erc_ros.values.files import check_folder

@@ -43,7 +43,7 @@ from erc_ros.evaluation.results import (
     summary,
     write_scores,
 )
-from erc_ros.evaluation.run import EvaluatedSystem, TimeRange, parse_time
+from erc_ros.evaluation.run import EvaluatedSystem, parse_time
 from erc_ros.evaluation.scores import (
     OVER_BLOCKS,
     RESAMPLES,
@@ -72,6 +72,7 @@ from erc_ros.metrics.classification import MIN_CONVERSATIONS
 from erc_ros.parameters import robot_config
 from erc_ros.replay import provenance
 from erc_ros.replay.bag import BagError
+from erc_ros.replay.part import TimeRange
 from erc_ros.replay.progress import progress_bar
 from erc_ros.values.files import check_folder, write_whole
 from erc_ros.values.nanoseconds import NS

@@ -28,9 +28,11 @@ from erc_ros.annotations.records import Annotations, Segment, TierReading
 from erc_ros.evaluation import run
 from erc_ros.evaluation.matching import covered, match, unedited
 from erc_ros.evaluation.records import Recording
-from erc_ros.evaluation.run import EvaluatedSystem, Progress, TimeRange, answer, check_part
+from erc_ros.evaluation.run import EvaluatedSystem, answer
 from erc_ros.evaluation.transcripts import cues_for, find_transcript, recognizer_for
 from erc_ros.replay.clocks import clock_difference
+from erc_ros.replay.part import TimeRange, check_part
+from erc_ros.replay.progress import Progress
 from erc_ros.replay.recording import open_recording, recording_files
 from erc_ros.values.files import explain
 from erc_ros.values.nanoseconds import NS
@@ -83,12 +85,12 @@ class EvaluationJob:
     annotators: tuple[Annotator, ...] = ()
 
 
-def evaluate(job: EvaluationJob, progress: Progress | None = None) -> Recording:
+def evaluate(job: EvaluationJob, progress: Progress = lambda share: None) -> Recording:
     """Return the recording with annotations, predictions and matches; see `Recording.error`."""
     return joined(job, answered(job, progress))
 
 
-def answered(job: EvaluationJob, progress: Progress | None = None) -> Recording:
+def answered(job: EvaluationJob, progress: Progress = lambda share: None) -> Recording:
     """Return the recording with predictions only: the slow part, independent of annotations."""
     try:
         cues = cues_for(job.bag, job.transcript, recognizer=job.recognizer)

@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from erc_ros.adapters import BOOL
 from erc_ros.annotations.marks import TEXT_ALONE
 from erc_ros.evaluation.records import Prediction
 from erc_ros.inference.bundle import Bundle, load_bundle
 from erc_ros.inference.label_map import read_label_map
-from erc_ros.input_reader import tells_consent
 from erc_ros.media.recognizers import SpeechRecognizer
 from erc_ros.media.transcripts import Cue
 from erc_ros.parameters import RobotConfig
 from erc_ros.pipeline import EstimateEvent, PipelineEvent
-from erc_ros.replay.bag import BagError, BagRecord, Recording
 from erc_ros.replay.consent import withheld_times
-from erc_ros.replay.offline import TEXTS_LEFT_OUT, adapter_of, replay
+from erc_ros.replay.offline import TEXTS_LEFT_OUT, replay
+from erc_ros.replay.part import PartOfRecording, TimeRange, check_part, time_of
+from erc_ros.replay.progress import Progress, ReportingRecording
 from erc_ros.replay.recording import open_recording
 from erc_ros.replay.rows import Row
 from erc_ros.resources import model_folder
-from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.utterance import SAMPLE_RATE, Utterance
 
-Progress = Callable[[float], None]
-"""Receives the share of a recording that is done, 0..1."""
-
-REPORTED_EVERY = 256  # messages
 FRAME = SAMPLE_RATE // 50  # samples of one level measurement
 LEFT_OUT = "recording_allowed is false: words, audio and faces of utterances are excluded"
 QUIET = 10  # per cent of the frames of an utterance that count as its noise
@@ -66,34 +58,6 @@ class EvaluatedSystem:
         names = [bundle, perception.speaker_model, perception.segmentation_model]
         files = [Path(name) for name in (perception.face_model, perception.known_voices) if name]
         return [model_folder(name) for name in names if name not in ("", "none")] + files
-
-
-@dataclass(frozen=True, slots=True)
-class TimeRange:
-    """The part of a recording that is evaluated, ns since its first message; None: to its end."""
-
-    start: int = 0
-    end: int | None = None
-
-    @classmethod
-    def of_seconds(cls, start: float, end: float | None) -> TimeRange:
-        """Return the part from `start` to `end` (s), as on the command line.
-
-        Raises:
-            ValueError: a time is not a finite number.
-        """
-        return cls(time_of(start), None if end is None else time_of(end))
-
-
-def time_of(value: float) -> int:
-    """Convert seconds of the command line to ns.
-
-    Raises:
-        ValueError: not a finite number.
-    """
-    if not math.isfinite(value):
-        raise ValueError(f"{value} is not a finite number of seconds")
-    return seconds(value)
 
 
 def parse_time(option: str, text: str) -> int:
@@ -129,7 +93,7 @@ def answer(
     system: EvaluatedSystem,
     topics: Mapping[str, str],
     part: TimeRange | None = None,
-    progress: Progress | None = None,
+    progress: Progress = lambda share: None,
     cues: Collection[Cue] = (),
     recognizer: SpeechRecognizer | None = None,
 ) -> SystemAnswers:
@@ -149,7 +113,7 @@ def answer(
     with open_recording(bag, cues, rate, recognizer, config) as recording:
         check_part(recording, part)
         withheld = withheld_times(recording)
-        opened = _PartOfRecording(recording, part, progress)
+        opened = PartOfRecording(ReportingRecording(recording, progress), part)
         result = replay(opened, topics, system.robot, utterances.watch)
         if opened.is_empty:
             check_part(recording, part, (opened.origin or 0, opened.last))
@@ -175,74 +139,6 @@ def answer(
         dict(sorted(result.counts.items())),
         opened.robot(),
     )
-
-
-def check_part(bag: Recording, part: TimeRange, span: tuple[int, int] | None = None) -> None:
-    """Check that a part of a recording is in it.
-
-    Args:
-        span: ns, of the first and the last message; None: as the recording's index says.
-
-    Raises:
-        BagError: it is not.
-    """
-    first, last = span or bag.span
-    if part.end is not None and part.end <= part.start:
-        raise BagError(
-            f"--to {part.end / NS:g} s is not after --from {part.start / NS:g} s: nothing is left"
-        )
-    if last and part.start and first + part.start >= last:
-        raise BagError(
-            f"--from {part.start / NS:g} s is after the end of {bag.path}, which lasts "
-            f"{(last - first) / NS:.1f} s"
-        )
-
-
-class _PartOfRecording:
-    """A recording whose messages are those of a part of it; reports how far it is.
-
-    origin: ns, time of its first message (of the topics that are used); last: of the last one.
-    is_empty: whether no message is in the part.
-    """
-
-    def __init__(self, recording: Recording, part: TimeRange, progress: Progress | None) -> None:
-        self.path, self.topics = recording.path, recording.topics
-        self.warnings = recording.warnings
-        self.origin: int | None = None
-        self.last = 0
-        self.span = recording.span
-        self.is_empty = True
-        self._recording, self._part, self._progress = recording, part, progress
-        self._robot: list[tuple[int, bool]] = []  # ns since the origin; whether speech starts
-
-    def robot(self) -> tuple[tuple[int, int], ...]:
-        """(start, end) of the robot's speech, ns since the origin."""
-        end = self.last - (self.origin or 0)
-        changes = [
-            (time, speaks)
-            for (_, before), (time, speaks) in pairwise([(0, False), *self._robot, (end, False)])
-            if speaks is not before
-        ]
-        times = [time for time, _ in changes]
-        return tuple(zip(times[::2], times[1::2], strict=True))
-
-    def messages(self, topics: Collection[str]) -> Iterator[BagRecord]:
-        total = sum(topic.count for topic in self.topics if topic.name in topics)
-        for number, record in enumerate(self._recording.messages(topics)):
-            if self.origin is None:
-                self.origin = record.time
-            if self._progress is not None and number % REPORTED_EVERY == 0:
-                self._progress(min(1.0, number / max(1, total)))
-            since = record.time - self.origin
-            if self._part.end is not None and since > self._part.end:
-                break
-            self.last = max(self.last, record.time)
-            if since >= self._part.start:
-                self.is_empty = False
-                is_flag = record.type == BOOL and not tells_consent(record.topic, record.type)
-                if is_flag and adapter_of(record).input == "robot_speaking":
-                    self._robot.append((since, bool(record.message.data)))
-                yield record
 
 
 class _Utterances:

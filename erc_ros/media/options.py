@@ -34,8 +34,8 @@ def transcript_options(parser: argparse.ArgumentParser) -> None:
 ROLES = ("image", "audio", "speech")
 
 
-def recording_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that select a part of a recording and its topics."""
+def part_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--from` and `--to`, which select a part of a recording."""
     parser.add_argument(
         "--from",
         dest="start",
@@ -47,6 +47,11 @@ def recording_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to", dest="end", type=float, metavar="S", help="end of the used part (s)"
     )
+
+
+def recording_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that select a part of a recording and its topics."""
+    part_options(parser)
     for role in ROLES:
         parser.add_argument(
             f"--{role}", metavar="TOPIC", help=f"{role} topic; default: selected by type"

@@ -28,11 +28,11 @@ from erc_ros.evaluation.media import FACE_SIDE, opus, thumbnail
 from erc_ros.evaluation.pictures import score_pictures, timeline, write_figures
 from erc_ros.evaluation.records import Recording, Scores
 from erc_ros.evaluation.report import write_report
-from erc_ros.evaluation.run import TimeRange, _PartOfRecording
 from erc_ros.evaluation.scores import measures
 from erc_ros.evaluation.tally import conversations
 from erc_ros.metrics.figure import Figure
 from erc_ros.replay.bag import BagRecord
+from erc_ros.replay.part import PartOfRecording, TimeRange
 from erc_ros.values.nanoseconds import NS, seconds
 
 NASTY = "</script><script>document.title='broken in'</script>\x00\ud800 $x_1$ & \"'"
@@ -342,7 +342,7 @@ def test_the_robot_speaks_from_its_first_announcement_until_it_takes_it_back() -
                 yield BagRecord(seconds(10 + time), "/robot_speaking", BOOL, message)
             yield BagRecord(seconds(18), "/recording_allowed", BOOL, allowed)
 
-    opened = _PartOfRecording(cast("Any", Announcements()), TimeRange(), None)
+    opened = PartOfRecording(cast("Any", Announcements()), TimeRange())
     list(opened.messages([]))
     assert opened.robot() == ((seconds(1), seconds(3)), (seconds(6), seconds(8)))
 
