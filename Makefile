@@ -1,4 +1,4 @@
-# On a machine with Python 3.10 to 3.14, g++ and make, and no ROS 2:
+# On a machine with Python 3.10 to 3.13, g++ and make, and no ROS 2:
 #   make demo    set up .venv and run a synthetic conversation through the ROS 2 nodes
 #   make test    set up .venv with all extras and run the tests
 #   make test-data   tests that read a corpus ($ERC_DATA); `make test` skips them without it

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 OTHERS = {
@@ -16,6 +17,11 @@ OTHERS = {
     "recipe.yaml",
     "_diagnostic_updater.py",
 }  # of bags, runs and libraries
+
+MOST_WORDS = {"README.md": 900, "docs": 40_000}
+COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+FILE_SUFFIXES = {"csv", "html", "jpg", "json", "md", "txt", "yaml"}
+PYTHON_RANGE = re.compile(r"Python (3\.\d+) to (3\.\d+)")
 
 EXTRA = re.compile(r"`\[(\w+)\]`")
 
@@ -40,6 +46,59 @@ def test_every_file_and_module_that_a_document_names_is_there() -> None:
         named |= {module.replace(".", "/") + ".py" for module in modules}
         missing += [f"{document}: {name}" for name in sorted(named) if name not in ends]
     assert not missing, "\n".join(missing)
+
+
+@pytest.mark.parametrize("place", MOST_WORDS)
+def test_a_reader_gets_no_more_words_than_promised(place: str) -> None:
+    """Comments with the sources of figures do not count."""
+    documents = [file for file in tracked() if file.startswith(place) and file.endswith(".md")]
+    texts = [(REPOSITORY / file).read_text(encoding="utf-8") for file in documents]
+    words = sum(len(COMMENT.sub("", text).split()) for text in texts)
+    assert 100 < words <= MOST_WORDS[place]
+
+
+def add_sections(value: object, sections: dict[str, set[str]]) -> None:
+    """Add the names of the settings of each section of a YAML file, at any depth."""
+    if isinstance(value, dict):
+        for name, own in value.items():
+            if isinstance(own, dict):
+                sections.setdefault(str(name), set()).update(map(str, own))
+    for each in value.values() if isinstance(value, dict) else value:
+        if isinstance(each, (dict, list)):
+            add_sections(each, sections)
+
+
+def test_every_setting_that_a_document_names_by_its_section_exists() -> None:
+    """`text.pretrained` is a setting if a tuning file, recipe or manifest has a section `text`."""
+    files, sections = tracked(), dict[str, set[str]]()
+    for file in files:
+        if re.fullmatch(r"erc_ros/(config|models)/.*\.yaml", file):
+            for content in yaml.safe_load_all((REPOSITORY / file).read_text(encoding="utf-8")):
+                add_sections(content, sections)
+    assert "slack" in sections["alignment"] and "temperature" in sections["calibration"]
+    missing = []
+    for file in files:
+        if not file.endswith(".md") or file == "CHANGELOG.md":  # which names former settings
+            continue
+        text = (REPOSITORY / file).read_text(encoding="utf-8")
+        for section, name in set(re.findall(r"`(?:[a-z_]+\.)*([a-z_]+)\.([a-z_]+)`", text)):
+            if name not in sections.get(section, {name}) | FILE_SUFFIXES:
+                missing.append(f"{file}: {section}.{name}")
+    assert not missing, "\n".join(sorted(missing))
+
+
+def test_all_documents_state_the_same_versions_of_python() -> None:
+    """Those that are tested; the lock also resolves for later ones."""
+    if not (REPOSITORY / "pyproject.toml").is_file():
+        pytest.skip("not a source tree")
+    text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    versions = re.findall(r"Python :: (3\.\d+)", text)
+    assert f'requires-python = ">={versions[0]}"' in text
+    places = ("README.md", "CONTRIBUTING.md", "Makefile", "docs/how-to/install.md")
+    tutorials = ("docs/tutorials/first_estimates.md", "docs/tutorials/elan.md")
+    for place in (*places, *tutorials):
+        stated = PYTHON_RANGE.findall((REPOSITORY / place).read_text(encoding="utf-8"))
+        assert stated == [(versions[0], versions[-1])], place
 
 
 def test_the_installation_page_has_every_extra_and_every_file_of_requirements() -> None:

@@ -230,7 +230,7 @@ def test_the_metadata_of_the_wheel_have_every_license_and_the_readme(tmp_path: P
     assert str(metadata.get_payload()).strip() == readme.strip()
     classifiers = metadata.get_all("Classifier") or ()
     pythons = {name.rpartition(" ")[2] for name in classifiers if ":: Python ::" in name}
-    assert {f"3.{minor}" for minor in range(10, 15)} == pythons
+    assert {f"3.{minor}" for minor in range(10, 14)} == pythons
 
 
 def test_what_has_no_rosdep_key_is_installed_by_a_script(tmp_path: Path) -> None:
