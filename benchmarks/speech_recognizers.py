@@ -17,11 +17,9 @@ from typing import Any
 from meeteval.wer.wer.siso import siso_word_error_rate
 
 from benchmarks.record import write_results
-from erc_ros.inference.bundle import load_bundle
 from erc_ros.media.files import ORIGIN, MediaFile
 from erc_ros.media.recognizers import RecognizedSpeech, load_recognizer
 from erc_ros.media.transcripts import Cue
-from erc_ros.resources import model_folder
 from erc_ros.training.datasets.folder import data_folder
 from erc_ros.values.nanoseconds import NS
 
@@ -75,10 +73,10 @@ def main() -> None:
     write_results(
         "pocketsphinx",
         "python -m benchmarks.speech_recognizers",
-        load_bundle(model_folder("edge-small")),
+        None,
         {"errors": errors, "words": words, "wer": 100 * errors / words, "clips": clips},
         f"pocketsphinx {version('pocketsphinx')} with the model of its wheel; 41 s of clear read "
-        "English, two speakers. No model package is used.",
+        "English, two speakers.",
     )
 
 
