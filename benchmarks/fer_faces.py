@@ -59,6 +59,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             "mean_recall": 100 * metrics.unweighted_recall(*scored, len(LABELS)),
             "calibration_error": 100
             * metrics.calibration_error(ground_truth[rows], probabilities[rows]),
+            **{
+                f"recall_{label}": 100 * recall
+                for label, recall in metrics.report(
+                    ground_truth[rows], probabilities[rows], LABELS
+                )["recall"].items()
+            },
         }
     figures["without"]["excluded_percent"] = 100 * float(is_near.mean())
     conditions = "FER+ test, seven labels, face only, one image per utterance"
