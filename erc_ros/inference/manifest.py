@@ -477,8 +477,9 @@ def parse(table: Mapping[str, Any], folder: Path) -> Manifest:
         )
     try:
         manifest = _parsed(table)
-        for file, where in named_files(manifest).items():
-            _check_name(file, where)
+        for name, part in manifest.parts():
+            for file, where in _files_of(part, name):
+                _check_name(file, where)
     except ValueError as error:
         raise BundleError(f"{MANIFEST}: {error}") from error
     placed = {name: _placed(part, folder) for name, part in manifest.parts()}

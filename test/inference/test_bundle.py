@@ -169,6 +169,7 @@ BROKEN: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (lambda m: m["text"].update(file="../text.onnx"), "text.file is '../text.onnx'; only plain"),
     (lambda m: m["text"].update(file="/etc/passwd"), "only plain names"),
     (lambda m: m["text"]["tokenizer"].update(file=".."), "text.tokenizer.file is"),
+    (lambda m: m["text"]["tokenizer"].update(file={"a": "b"}), "text.tokenizer.file is"),
     (lambda m: m["text"].update(file="a\\b"), "only plain names"),
     (lambda m: m["audio"].update(mel_bands=40), "audio: mel_bands must be in"),
     (lambda m: m.update(labels=["joy"]), "at least two names"),
