@@ -84,10 +84,11 @@ def is_session(path: Path) -> bool:
 
 
 def read_session(path: Path) -> Session:
-    """Read `NAME.session.yaml`; file names are relative to its folder.
+    """Read `NAME.session.yaml`; its files are in its folder, or in folders of it.
 
     Raises:
-        MediaError: it is malformed or has an invalid value. OSError: it could not be read.
+        MediaError: it is malformed, has an invalid value, or names a file outside its folder.
+        OSError: it could not be read.
     """
     with path.open("rb") as stream:
         content = stream.read(SESSION_BYTES + 1)
@@ -110,7 +111,21 @@ def read_session(path: Path) -> Session:
     transcript = values.get("transcript")
     if transcript is not None and not isinstance(transcript, str):
         raise MediaError(f"{path.name}: `transcript` must be the name of a file")
-    return Session(files, None if transcript is None else path.parent / transcript)
+    return Session(files, None if transcript is None else _within(path, transcript))
+
+
+def _within(path: Path, name: str) -> Path:
+    """Return a file in the folder of the session file.
+
+    Raises:
+        MediaError: the name leaves the folder.
+    """
+    if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
+        raise MediaError(
+            f"{path.name}: {shown(name)} is not a file in the folder of the session; move or link "
+            "the file into it"
+        )
+    return path.parent / name
 
 
 def _file(path: Path, entry: Any, number: int) -> SessionFile:
@@ -129,7 +144,7 @@ def _file(path: Path, entry: Any, number: int) -> SessionFile:
     is_number = isinstance(offset, (int, float)) and not isinstance(offset, bool)
     if not is_number or not math.isfinite(offset) or abs(offset) > _MAX_OFFSET:
         raise MediaError(f"{place}: `offset` is {shown(offset)}; must be a number of seconds")
-    return SessionFile(path.parent / entry["file"], role, person, seconds(float(offset)))
+    return SessionFile(_within(path, entry["file"]), role, person, seconds(float(offset)))
 
 
 class SessionRecording:

@@ -13,11 +13,11 @@ from media_clips import image, tone, write_media
 from erc_ros.cli import main
 from erc_ros.demo.conversation_bag import DIALOGUE, Phrase, perform, portrait
 from erc_ros.demo.voices import synthesiser
-from erc_ros.media.files import ORIGIN
+from erc_ros.media.files import ORIGIN, MediaError
 from erc_ros.media.transcripts import Cue, transcripts_of
 from erc_ros.pipeline import VoiceSound
 from erc_ros.replay.recording import SPEECH, VALUES, open_recording
-from erc_ros.replay.session import Levels
+from erc_ros.replay.session import Levels, read_session
 from erc_ros.sensing.frames import Frame
 from erc_ros.values.nanoseconds import NS, seconds
 from erc_ros.values.transcript import Word
@@ -219,3 +219,35 @@ def test_malformed_sessions_are_refused(tmp_path: Path, content: str) -> None:
     path.write_text(content)
     assert main(["replay", str(path), "--out", str(tmp_path / "out")]) == 1
     assert not (tmp_path / "out" / "estimates.jsonl").exists()
+
+
+@pytest.mark.parametrize("name", ["../a.wav", "{folder}/a.wav", "talk/../../a.wav", "b\\0.wav"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        'files: [{{file: "{name}", role: microphone}}]',
+        'transcript: "{name}"\nfiles: [{{file: b.wav, role: microphone}}]',
+    ],
+)
+def test_a_session_names_no_file_outside_its_folder(
+    tmp_path: Path, name: str, content: str
+) -> None:
+    folder = tmp_path / "talk"
+    for path in (tmp_path / "a.wav", folder / "b.wav"):
+        path.parent.mkdir(exist_ok=True)
+        write_media(path, [tone(0.1)])
+    session = folder / "talk.session.yaml"
+    session.write_text(content.format(name=name.format(folder=tmp_path)))
+    with pytest.raises(MediaError):
+        read_session(session)
+
+
+def test_a_session_may_use_folders_and_links_in_its_folder(tmp_path: Path) -> None:
+    write_media(tmp_path / "a.wav", [tone(0.1)])
+    audio = tmp_path / "talk" / "audio"
+    audio.mkdir(parents=True)
+    (audio / "a.wav").symlink_to(tmp_path / "a.wav")
+    session = tmp_path / "talk" / "talk.session.yaml"
+    session.write_text("files: [{file: audio/a.wav, role: microphone}]")
+    with open_recording(session) as recording:
+        assert recording.span[1] > recording.span[0]
