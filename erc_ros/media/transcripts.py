@@ -219,6 +219,8 @@ def _speaker(text: str) -> tuple[str, str]:
 
 def _clock(parts: Sequence[str | None]) -> int:
     hours, minutes, whole, fraction = (part or "0" for part in parts)
+    if len(hours) > 5:
+        raise TranscriptError(f"{shown(hours)} hours are not a time of a recording")
     milliseconds = int(fraction.ljust(3, "0"))
     return ((int(hours) * 60 + int(minutes)) * 60 + int(whole)) * NS + milliseconds * 1_000_000
 

@@ -195,6 +195,8 @@ def test_overlapping_and_unsorted_cues_are_sorted(tmp_path: Path) -> None:
         ("a.srt", "no times at all"),
         ("a.srt", ""),
         ("a.srt", "1\n00:00:05,000 --> 00:00:04,000\nbackwards\n"),
+        ("a.srt", f"1\n00:00:01,0 --> {'9' * 20}:00:00,0\nendless\n"),
+        ("a.vtt", f"WEBVTT\n\n00:01.0 --> {'9' * 5000}:00:00.0\nendless\n"),
         ("a.json", "{"),
         ("a.json", "[" * 100_000),
         ("a.json", '{"segments": [{"text": "no times"}]}'),
