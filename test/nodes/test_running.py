@@ -151,6 +151,30 @@ def test_a_camera_that_dies_is_reported_and_the_rest_carries_on(make_bench: Make
     bench.wait(alive, "the camera is back")
 
 
+def test_the_buffers_of_large_images_are_released_with_their_publisher(
+    make_bench: MakeBench,
+) -> None:
+    bench = make_bench()
+    image = image_message(bench.now(), width=800, height=600)
+    assert len(image.data) > inputs.HUGE
+
+    def received() -> int:
+        return int(bench.value("utterance_node: image", "received") or 0)
+
+    for _ in range(2):
+        camera, before = bench.talker(Image, "image", SENSOR), received()
+
+        def arrives(camera: Any = camera, before: int = before) -> bool:
+            camera.publish(image)
+            return received() > before
+
+        bench.wait(arrives, "a large image")
+        bench.probe.destroy_publisher(camera)
+        bench.wait(
+            lambda: not bench.probe.get_subscriptions_info_by_topic("/image"), "no subscription"
+        )
+
+
 def test_the_type_of_an_input_is_that_of_its_publisher_also_when_it_changes(
     make_bench: MakeBench,
 ) -> None:
