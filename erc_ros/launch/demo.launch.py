@@ -4,10 +4,12 @@
     ros2 launch erc_ros demo.launch.py recording:=BAG mode:=view
     ros2 topic echo /emotions                                # in another terminal
 
-All arguments of emotion.launch.py are accepted. Creating the recording requires the extra [demo]
-(synthetic voices).
+Arguments of emotion.launch.py are accepted, except for topics and namespace. Creating the recording
+requires the extra [demo] (synthetic voices). It and the results are deleted at the end.
 """
 
+import atexit
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -25,14 +27,33 @@ from launch.event_handlers import OnProcessExit
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
+from erc_ros.nodes.system import read_system
+
 ERC = [sys.executable, "-m", "erc_ros.cli"]
+
+
+def check(given):
+    """Check the launch arguments (name -> value).
+
+    Raises:
+        ValueError: one of them would give the nodes other topics than those of the player.
+    """
+    arguments = read_system().arguments.values()
+    for name in ("namespace", *(argument.name for argument in arguments if argument.remap)):
+        if given.get(name):
+            raise ValueError(
+                f"{name} is {given[name]!r}: the demo plays to the default topics; omit {name}"
+            )
 
 
 def play(context):
     """Create the recording unless one is given, play it, and end."""
+    check(context.launch_configurations)
     recording = LaunchConfiguration("recording").perform(context)
     rate = LaunchConfiguration("rate").perform(context)
     folder = Path(tempfile.mkdtemp(prefix="erc_demo_"))
+    # Launch ends after its processes, so that the player has written its results.
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     bag = recording or str(folder / "recording")
     player = ExecuteProcess(
         cmd=[*ERC, "replay", bag, "--running-nodes", "--rate", rate, "--out", str(folder / "out")],

@@ -186,7 +186,11 @@ def test_a_part_that_was_named_and_is_not_there_ends_the_launch(
 
 @needs_ros2
 def test_the_demo_plays_a_recording_into_the_nodes_and_ends(
-    make_bench: MakeBench, launch: Callable[..., Launch], bundle: Path, tmp_path: Path
+    make_bench: MakeBench,
+    launch: Callable[..., Launch],
+    bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("rosbags", reason="the extra [replay] is not installed")
     from erc_ros.replay.bag import BagWriter
@@ -196,21 +200,52 @@ def test_the_demo_plays_a_recording_into_the_nodes_and_ends(
         for second, text in enumerate(("I got the job!", "That is great.")):
             message = writer.new(kind, data=text)
             writer.write("/speech", kind, begin + 2 * second * 10**9, message)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
     bench = make_bench(nodes=lambda **_: [])
     demo = launch(DEMO, f"recording:={tmp_path / 'bag'}", f"bundle:={bundle}", "rate:=2.0")
     assert demo.process.wait(PATIENCE) == 0
     assert {"I got the job!", "That is great."} <= {estimate.text for estimate in bench.estimates}
     assert "process has died" not in demo.end()
+    assert not list(temporary.iterdir())
 
 
-def launch_file(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """bringup.launch.py with stand-ins for launch."""
+@needs_ros2
+def test_the_demo_leaves_no_files_when_it_is_interrupted(
+    make_bench: MakeBench,
+    launch: Callable[..., Launch],
+    bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    bench = make_bench(nodes=lambda **_: [])
+    demo = launch(DEMO, f"recording:={tmp_path / 'none'}", f"bundle:={bundle}")
+    bench.wait(lambda: list(tmp_path.glob("erc_demo_*")), "the private folder", PATIENCE)
+    demo.end()
+    assert not list(tmp_path.glob("erc_demo_*"))
+
+
+@needs_ros2
+@pytest.mark.parametrize("argument", ["namespace:=robot", "audio:=/microphone"])
+def test_the_demo_refuses_topics_that_its_player_does_not_have(
+    argument: str, launch: Callable[..., Launch]
+) -> None:
+    demo = launch(DEMO, "recording:=none", argument)
+    assert demo.process.wait(PATIENCE) == 1
+    assert argument.partition(":=")[0] in demo.end()
+
+
+def launch_file(monkeypatch: pytest.MonkeyPatch, path: Path = BRINGUP) -> Any:
+    """A launch file with stand-ins for launch."""
     names = {
         "launch": ("LaunchDescription",),
         "launch.actions": (
             *("DeclareLaunchArgument", "GroupAction", "IncludeLaunchDescription", "LogInfo"),
-            "OpaqueFunction",
+            *("OpaqueFunction", "ExecuteProcess", "RegisterEventHandler", "Shutdown"),
         ),
+        "launch.event_handlers": ("OnProcessExit",),
         "launch.launch_description_sources": (
             *("AnyLaunchDescriptionSource", "PythonLaunchDescriptionSource"),
         ),
@@ -223,7 +258,17 @@ def launch_file(monkeypatch: pytest.MonkeyPatch) -> Any:
         for name in classes:
             setattr(stand_in, name, type(name, (Recorded,), {}))
         monkeypatch.setitem(sys.modules, module, stand_in)
-    return types.SimpleNamespace(**runpy.run_path(str(BRINGUP)))
+    return types.SimpleNamespace(**runpy.run_path(str(path)))
+
+
+def test_the_demo_takes_only_arguments_that_keep_the_topics(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = launch_file(monkeypatch, DEMO)
+    file.check({"mode": "view", "bundle": "edge-open", "audio": "", "device": "cpu"})
+    for name in ("namespace", "audio", "speech", "emotions"):
+        with pytest.raises(ValueError, match=name):
+            file.check({name: "other"})
 
 
 def test_a_part_is_a_known_name_or_a_package_and_what_to_start(
