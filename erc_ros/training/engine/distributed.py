@@ -6,16 +6,20 @@ not change. Tests use the CPU instead of GPUs.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
+import pickle
 import random
 import socket
 from collections.abc import Callable
-from typing import Any, TypeVar
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 T = TypeVar("T")
+_logger = logging.getLogger(__name__)
 
 
 class OneProcess:
@@ -113,29 +117,59 @@ def launch(function: Callable[[OneProcess], Any], count: int, device: str) -> No
         notebook_launcher(_in_one_of_several, arguments, count, use_port=_free_port())
 
 
-def aside(function: Callable[[], None], count: int) -> None:
-    """Run `function`, in a separate process if trainings use several (`count`) processes.
+def aside(function: Callable[[], T], count: int) -> T:
+    """Return `function()`, from a separate process if trainings use several (`count`) processes.
 
     A process that has used a GPU cannot start a training by a fork. Therefore code that uses a GPU
     between two trainings runs in this function.
 
     Raises:
-        RuntimeError: the separate process failed; its traceback is printed. Without a separate
-            process the exception is not changed.
+        RuntimeError: the separate process was killed. Exceptions of `function` are not changed.
     """
     if count == 1:
-        function()
-        return
-    process = multiprocessing.get_context("fork").Process(target=_alone, args=(function,))
+        return function()
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_alone, args=(function, sender))
     process.start()
+    sender.close()
+    result: T | None = None
+    error: Exception | None = None
+    try:
+        result, error = receiver.recv()
+    except EOFError:
+        process.join()
+        error = RuntimeError(f"the process for {function} ended with {process.exitcode}")
     process.join()
-    if process.exitcode:
-        raise RuntimeError(f"the process for {function} ended with {process.exitcode}")
+    if error is not None:
+        raise error
+    return cast("T", result)
 
 
-def _alone(function: Callable[[], None]) -> None:
+def placement(section: Any) -> tuple[str, int]:
+    """Return device and number of processes of the section of a stage."""
+    trainer = getattr(section, "trainer", None)
+    device = getattr(trainer, "device", getattr(section, "device", "cpu"))
+    return device, int(getattr(trainer, "processes", 1))
+
+
+def _alone(function: Callable[[], Any], sender: Connection) -> None:
     torch.set_num_threads(1)  # the thread pool does not exist after the fork
-    function()
+    answer: tuple[Any, Exception | None]
+    try:
+        answer = function(), None
+    except Exception as error:
+        _logger.exception("in the process for %s", function)
+        answer = None, _sendable(error)
+    sender.send(answer)
+
+
+def _sendable(error: Exception) -> Exception:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except (TypeError, AttributeError, pickle.PickleError):  # a local class, other arguments
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def _free_port() -> str:

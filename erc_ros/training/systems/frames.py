@@ -8,9 +8,9 @@ utterances; it is for the tables of the paper and cannot be exported to a robot.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch import Tensor
 from erc_ros.metrics import classification as metrics
 from erc_ros.training.distillation.task import shuffled_batches
 from erc_ros.training.encoders.pretrained import SequenceEncoder
+from erc_ros.training.engine.distributed import aside
 from erc_ros.training.engine.prediction import Floats, Indices
 from erc_ros.training.engine.runs import MEASURED
 from erc_ros.training.engine.trainer import TrainerConfig, device_of, fit, set_seeds
@@ -35,6 +36,7 @@ from erc_ros.training.systems.encoders import (
     usable_rows,
     write_store,
 )
+from erc_ros.training.systems.material import Material
 from erc_ros.training.systems.stages import Work
 
 TEXT, SOUND = "text", ("audio", "audio_tuned")
@@ -86,6 +88,7 @@ class _Sequences:
         for each in self.inputs:
             encoder = each.encoder
             assert isinstance(encoder, SequenceEncoder)  # checked by `_encoder`
+            encoder.model.to(device)  # here, as only the process of a training may use a GPU
             collated = each(rows, None)
             states, there = encoder.sequence({k: v.to(device) for k, v in collated.items()})
             inputs[encoder.modality] = (
@@ -95,14 +98,14 @@ class _Sequences:
         return inputs
 
 
-def _encoder(folder: Path, stage: str, device: str) -> SequenceEncoder:
+def _encoder(folder: Path, stage: str) -> SequenceEncoder:
     encoder = saved_encoder(folder)
     if not isinstance(encoder, SequenceEncoder):
         raise ValueError(
             f"the stage {stage} has one embedding per utterance and no frames: use a text or"
             " waveform encoder of Hugging Face, or emotion2vec"
         )
-    encoder.model.to(device).eval()
+    encoder.model.eval()
     return encoder
 
 
@@ -140,9 +143,7 @@ def _learn(stage: FrameStage, work: Work, seed: int) -> None:
         return
     folder, trainer, settings = begun
     sound_stages = [name for name in SOUND if name in work.inputs][:1]
-    encoders = [
-        _encoder(work.read(name, seed), name, trainer.device) for name in (TEXT, *sound_stages)
-    ]
+    encoders = [_encoder(work.read(name, seed), name) for name in (TEXT, *sound_stages)]
     parts = _parts(encoders, work, stage.max_length)
     labels = work.material.labels
     sizes = {encoder.modality: encoder.dimension for encoder in encoders}
@@ -169,7 +170,7 @@ def _learn(stage: FrameStage, work: Work, seed: int) -> None:
         sequences = parts["train"](rows, device)
         truth = torch.from_numpy(parts["train"].labels[rows]).to(device)
         # Every utterance has both modalities.
-        seen = torch.tensor([name in sequences for name in MODALITIES], device=device)
+        seen = torch.tensor([name in sequences for name in MODALITIES]).to(device)
         everywhere = seen.expand(len(rows), 1, len(MODALITIES))  # (N, 1, 3)
         return self_distillation(model(sequences), everywhere, truth[:, None], stage.weights)
 
@@ -191,12 +192,22 @@ def _learn(stage: FrameStage, work: Work, seed: int) -> None:
         settings=settings,
         keep_finished=True,
     )
-    model.to(trainer.device)  # `fit` moves it back to its original device
-    for name in MEASURED:
-        each = parts[name]
-        split = work.material.splits[name]
-        keys = [split.keys[row] for row in each.inputs[0].rows.tolist()]
-        answers = _logits(model, each, trainer.batch_size)
-        write_store(folder / ANSWERS / name, "lpgnet-frames", keys, answers, {})
+    write = partial(_write_answers, model, parts, trainer, work.material, folder / ANSWERS)
+    aside(write, trainer.processes)
     training = {"best_epoch": fitted.best_epoch, "seconds": fitted.seconds}
     keep_results(folder, work.material, {"seed": seed, "settings": settings, **training})
+
+
+def _write_answers(
+    model: FrameLpgnet,
+    parts: Mapping[str, _Sequences],
+    trainer: TrainerConfig,
+    material: Material,
+    folder: Path,
+) -> None:
+    model.to(trainer.device)
+    for name in MEASURED:
+        split = material.splits[name]
+        keys = [split.keys[row] for row in parts[name].inputs[0].rows.tolist()]
+        answers = _logits(model, parts[name], trainer.batch_size)
+        write_store(folder / name, "lpgnet-frames", keys, answers, {})

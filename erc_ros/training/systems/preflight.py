@@ -21,6 +21,7 @@ from erc_ros.training.comparison.train import RIDGE, variants
 from erc_ros.training.encoders.features import asks_for_features
 from erc_ros.training.encoders.pretrained import local_folder
 from erc_ros.training.encoders.robot import network_kind
+from erc_ros.training.engine.distributed import placement
 from erc_ros.training.engine.trainer import TrainerConfig
 from erc_ros.training.heads.registry import make_head
 
@@ -191,9 +192,7 @@ def _missing_files(section: Any) -> Iterator[str]:
 
 
 def _missing_devices(section: Any) -> Iterator[str]:
-    trainer = getattr(section, "trainer", None)
-    device = getattr(trainer, "device", getattr(section, "device", "cpu"))
-    count = int(getattr(trainer, "processes", 1))
+    device, count = placement(section)
     available = torch.cuda.device_count()
     if device == "cuda" and available < count:
         yield (

@@ -20,11 +20,13 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from erc_ros.training.engine.distributed import aside, placement
 from erc_ros.training.engine.recipe import (
     Recipe,
     RecipeError,
@@ -165,9 +167,12 @@ def run_stages(recipe: Recipe, stages: Sequence[Stage]) -> None:
     _check(recipe, chosen, config, material, absent)
     if recipe.dry_run or material is None:
         return
+    processes = max(placement(section)[1] for _, section in chosen)
     for stage, section in chosen:
         seeds = recipe.seeds(config.seeds) if stage.seeded else ()
-        _run(stage, section, seeds, material, recipe.out / "stages", config.epoch)
+        # A stage with several processes starts them for itself.
+        separate = processes if placement(section) == ("cuda", 1) else 1
+        _run(stage, section, seeds, material, recipe.out / "stages", config.epoch, separate)
         if stage.name == recipe.until:
             print(f"stopped after {stage.name} (--until)", flush=True)
             return
@@ -261,6 +266,7 @@ def _run(
     material: Material,
     stages: Path,
     epoch: str,
+    separate: int,
 ) -> None:
     place, work = stages / stage.name, stages / f"{stage.name}{UNFINISHED}"
     names = (*stage.needs, *stage.needs_one, *stage.reads)
@@ -294,7 +300,7 @@ def _run(
     print(f"{stage.name}: begins", flush=True)
     begin = time.monotonic()
     try:
-        stage.run(section, Work(work, seeds, material, read, epoch))
+        aside(partial(stage.run, section, Work(work, seeds, material, read, epoch)), separate)
         seconds = begun.seconds + time.monotonic() - begin
         done = tuple(sorted({*begun.seeds, *seeds}))
         write_json(work / RECORD, asdict(Record(settings, inputs, done, True, seconds)))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -83,11 +86,24 @@ def test_two_processes_and_two_seeds_end_with_their_features(tmp_path: Path) -> 
         assert read_metrics(out / "stages" / "text" / f"seed-{seed}")["encoder"]
 
 
-def test_a_failure_in_the_process_that_encodes_is_an_error() -> None:
-    with pytest.raises(RuntimeError, match="1"):
-        aside(lambda: 1 / 0, 2)
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_separate_process_returns_its_result_and_its_error(count: int) -> None:
+    class PrivateError(Exception):
+        """Cannot be sent to another process."""
+
+    def fail() -> None:
+        raise PrivateError("of its own")
+
+    assert aside(lambda: {"a": np.arange(3)}, count)["a"].tolist() == [0, 1, 2]
     with pytest.raises(ZeroDivisionError):
-        aside(lambda: 1 / 0, 1)
+        aside(lambda: 1 / 0, count)
+    with pytest.raises(PrivateError if count == 1 else RuntimeError, match="of its own"):
+        aside(fail, count)
+
+
+def test_a_separate_process_that_is_killed_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match="-9"):
+        aside(lambda: os.kill(os.getpid(), signal.SIGKILL), 2)
 
 
 def test_the_first_process_of_torchrun_trains_in_as_many_as_it_started() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +22,8 @@ from tiny_systems import QUICK, SMALL_HEAD, ddvlm, lpgnet, summer, train  # noqa
 from erc_ros.cli import main  # noqa: E402
 from erc_ros.networks.network import Network  # noqa: E402
 from erc_ros.training.datasets.utterances import LABELS  # noqa: E402
+from erc_ros.training.engine import trainer  # noqa: E402
+from erc_ros.training.engine.distributed import launch  # noqa: E402
 from erc_ros.training.engine.evaluation import read_run  # noqa: E402
 from erc_ros.training.engine.runs import read_json, read_metrics  # noqa: E402
 from erc_ros.training.features.store import FeatureStore  # noqa: E402
@@ -111,6 +115,34 @@ def test_lpgnet_can_read_tokens_and_frames(
     recipe["stages"]["frames"] = recipe["stages"].pop("frames")  # behind it
     assert train(recipe, generated_iemocap, tmp_path / "log-mel") == 2
     assert "stage audio_tuned has one embedding per utterance and no" in capsys.readouterr().err
+
+
+def test_lpgnet_on_several_gpus_leaves_the_first_process_without_one(
+    tiny: dict[str, str], generated_iemocap: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The processes of a training are on the CPU here; every other move to a GPU is recorded."""
+    moves = tmp_path / "moves"
+    move = torch.nn.Module.to
+
+    def record(module: Any, *args: Any, **kwargs: Any) -> Any:
+        if "cuda" not in map(str, args):
+            return move(module, *args, **kwargs)
+        with moves.open("a") as lines:
+            lines.write(f"{os.getpid()}\n")
+        return module
+
+    monkeypatch.setattr(torch.nn.Module, "to", record)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(trainer, "launch", lambda train, n, device: launch(train, n, "cpu"))
+    on_gpus = {**QUICK, "epochs": 1, "device": "cuda", "processes": 2}
+    recipe = lpgnet(tiny)
+    stages = recipe["stages"]
+    stages["text"]["trainer"], stages["audio"]["device"] = on_gpus, "cuda"
+    stages["fusion"]["trainer"] = on_gpus
+    stages["frames"] = {"network": SMALL_HEAD, "trainer": on_gpus, "max_length": 20}
+    assert train(recipe, generated_iemocap, tmp_path / "out") == 0
+    assert (tmp_path / "out" / "stages" / "frames" / "stage.json").is_file()
+    assert moves.read_text() and str(os.getpid()) not in moves.read_text().split()
 
 
 def test_summer_reads_its_frozen_teacher(

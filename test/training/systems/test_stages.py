@@ -65,6 +65,7 @@ def write_texts(data: Path, words: str = "Hi") -> Path:
 class Settings:
     value: int = 1
     trainer: TrainerConfig | None = None
+    device: str = "cpu"
 
 
 def write(name: str, settings: Settings, work: Work) -> None:
@@ -274,6 +275,36 @@ def test_a_gpu_that_is_too_small_names_the_key_to_lower(
     trainer = {"epochs": 1, "batch_size": 8, "learning_rate": 0.1}
     with pytest.raises(RecipeError, match=f"stage text.*{way_out}"):
         run_stages(recipe(tmp_path, {"text": {"trainer": trainer}}), stages(text=need_much))
+
+
+def test_a_gpu_is_used_in_separate_processes_if_a_training_has_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that has used a GPU cannot fork the processes of the next training."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+    def tell(name: str, settings: Settings, work: Work) -> None:
+        write(name, settings, work)
+        (tmp_path / name).write_text(str(os.getpid()))
+
+    def fail(settings: Settings, work: Work) -> None:
+        raise TooLargeError("a single example", single=True)
+
+    trainer = {"epochs": 1, "batch_size": 8, "learning_rate": 0.1, "device": "cuda"}
+    several = {"trainer": {**trainer, "processes": 2}}
+    given = {"text": several, "audio": {"device": "cuda"}, "fusion": {"trainer": trainer}}
+    telling = {name: partial(tell, name) for name in given}
+    run_stages(recipe(tmp_path, given), stages(**telling))
+    here = str(os.getpid())
+    assert [(tmp_path / name).read_text() == here for name in given] == [True, False, False]
+    with pytest.raises(RecipeError, match=r"stages\.fusion"):
+        changed = {**given, "fusion": {"trainer": trainer, "value": 2}}
+        (tmp_path / "out" / "stages" / "fusion").rename(tmp_path / "earlier")
+        run_stages(recipe(tmp_path, changed), stages(**{**telling, "fusion": fail}))
+
+    (tmp_path / "out").rename(tmp_path / "several")
+    run_stages(recipe(tmp_path, {**given, "text": {"trainer": trainer}}), stages(**telling))
+    assert {(tmp_path / name).read_text() for name in given} == {here}
 
 
 def test_a_killed_process_leaves_whole_stages_only(tmp_path: Path) -> None:
