@@ -6,9 +6,13 @@ There is no GPU where these run; `elsewhere` stands in for one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -21,6 +25,7 @@ from elsewhere import elsewhere, place  # noqa: E402
 from torch import nn  # noqa: E402
 
 from erc_ros.encoders.text import Turn  # noqa: E402
+from erc_ros.training.comparison import train as comparison  # noqa: E402
 from erc_ros.training.datasets.ferplus import Faces, FerPlus  # noqa: E402
 from erc_ros.training.distillation import task as distillation  # noqa: E402
 from erc_ros.training.ema import SelfDistillationConfig  # noqa: E402
@@ -33,7 +38,8 @@ from erc_ros.training.encoders.trainable import make_encoder  # noqa: E402
 from erc_ros.training.encoders.visual import train as face  # noqa: E402
 from erc_ros.training.encoders.visual.model import FaceNetworkConfig  # noqa: E402
 from erc_ros.training.encoders.visual.pretrained import VideoEncoderConfig  # noqa: E402
-from erc_ros.training.engine.trainer import TrainerConfig, _to  # noqa: E402
+from erc_ros.training.engine.trainer import Fit, TrainerConfig, _to, device_of  # noqa: E402
+from erc_ros.training.features.store import FeatureStore  # noqa: E402
 from erc_ros.training.fusion import train as fusion  # noqa: E402
 from erc_ros.training.fusion.dialogues import (  # noqa: E402
     Dialogues,
@@ -48,8 +54,11 @@ from erc_ros.training.fusion.objectives import (  # noqa: E402
 )
 from erc_ros.training.fusion.simulation import ModalityDropout  # noqa: E402
 from erc_ros.training.heads.registry import HEADS, make_head  # noqa: E402
+from erc_ros.training.systems import frames  # noqa: E402
+from erc_ros.training.systems.stages import Work  # noqa: E402
 
 TRAINER = TrainerConfig(epochs=1, batch_size=4, learning_rate=0.01)
+ON_GPU = replace(TRAINER, device="cuda")
 
 
 class DoneError(Exception):
@@ -86,6 +95,20 @@ def on_another_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for module in (fusion, distillation, face):
         monkeypatch.setattr(module, "fit", two_steps)
     yield
+
+
+@pytest.fixture
+def moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`module.to("cuda")` moves to the other device."""
+    move = nn.Module.to
+
+    def to(module: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
+        if str(args[0]) not in ("cuda", "meta"):
+            return move(module, *args, **kwargs)
+        place(module)
+        return module
+
+    monkeypatch.setattr(nn.Module, "to", to)
 
 
 def test_what_is_left_behind_is_found() -> None:
@@ -134,6 +157,76 @@ def test_fusion_heads_with_their_teachers(name: str, causal: bool, tmp_path: Pat
             out=tmp_path,
             settings={},
         )
+
+
+def test_a_fusion_model_is_tested_on_the_device_of_its_training(
+    moves: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices = []
+    predict = comparison.predict_conversations
+
+    def seen(model: nn.Module, *rest: Any) -> Any:
+        devices.append(device_of(model).type)
+        return predict(model, *rest)
+
+    def train(*_: Any, **__: Any) -> Fit:
+        far.enter_context(elsewhere())
+        return Fit(1, {"weighted_f1": 0.5}, (), 0.0, tmp_path)
+
+    monkeypatch.setattr(comparison, "train_head", train)
+    monkeypatch.setattr(comparison, "predict_conversations", seen)
+    setup = comparison.Setup(
+        comparison.ComparisonConfig(), fusion.HeadSizes(8), ModalityDropout(), ON_GPU
+    )
+    data = {name: dialogues() for name in ("train", "dev", "test")}
+    corpus = comparison.ComparisonData("Generated", "", ("a", "b", "c"), data)
+    row = comparison.TableRow("magtkd")
+    with ExitStack() as far:
+        result = comparison.run(row, "causal", corpus, setup, tmp_path, None, {})
+    assert set(devices) == {"meta"}
+    assert set(result["test"]) == set(comparison.CONDITIONS)
+
+
+def tokens(modality: str) -> Any:
+    """An encoder of three tokens per utterance."""
+    encoder = Mock(modality=modality, dimension=5, model=nn.Linear(2, 5))
+    encoder.refuses.return_value = ""
+    encoder.collate = lambda samples: {"x": torch.ones(len(samples), 3, 2)}
+    encoder.sequence = lambda inputs: (encoder.model(inputs["x"]), inputs["x"][..., 0].bool())
+    return encoder
+
+
+def test_frames_and_their_encoders(
+    moves: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {name: tokens(name) for name in ("text", "audio")}
+    rows, keys = np.arange(4), tuple("abcd")
+    split = SimpleNamespace(
+        keys=keys,
+        labels=rows % 2,
+        sample=lambda row, modality: Sample(keys[row]),
+    )
+    material: Any = SimpleNamespace(
+        labels=("bad", "good"), splits={name: split for name in ("train", "dev", "test")}
+    )
+
+    def fit(*args: Any, **kwargs: Any) -> Fit:
+        assert {device_of(encoder.model).type for encoder in made.values()} == {"cpu"}
+        with suppress(DoneError):
+            two_steps(*args, **kwargs)
+        far.enter_context(elsewhere())
+        return Fit(1, {}, (), 0.0, tmp_path)
+
+    usable = {name: rows for name in material.splits}
+    monkeypatch.setattr(frames, "fit", fit)
+    monkeypatch.setattr(frames, "saved_encoder", lambda folder: made[folder.name])
+    monkeypatch.setattr(frames, "usable_rows", lambda *_: usable)
+    monkeypatch.setattr(frames, "keep_results", lambda *_: None)
+    work = Work(tmp_path / "out", (0,), material, {name: tmp_path / name for name in made})
+    with ExitStack() as far:
+        frames.learn_from_frames(frames.FrameStage(ON_GPU, fusion.HeadSizes(8)), work)
+    assert {device_of(encoder.model).type for encoder in made.values()} == {"meta"}
+    assert len(FeatureStore(tmp_path / "out" / "seed-0" / "answers" / "test")) == 4
 
 
 def test_summer_by_the_teachers_classifier(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from torch.nn.functional import cross_entropy
 from erc_ros.metrics import classification as metrics
 from erc_ros.metrics.significance import paired_bootstrap
 from erc_ros.metrics.table import markdown, percent
+from erc_ros.training.engine.distributed import aside
 from erc_ros.training.engine.recipe import Recipe, RecipeError, build
 from erc_ros.training.engine.runs import (
     MEASURED,
@@ -490,13 +491,18 @@ def run(
         labels: NDArray[np.int64] = predict_conversations(model, data, seen).argmax(1)
         return labels
 
-    keep_predictions(model, row, corpus, out, {"seed": trainer.seed, "settings": settings})
+    def measure() -> dict[str, Any]:
+        model.to(trainer.device)  # `fit` moves it back to its original device
+        keep_predictions(model, row, corpus, out, {"seed": trainer.seed, "settings": settings})
+        return tested(answer, row.tested_on, corpus, trainer.seed)
+
+    measured = aside(measure, trainer.processes)
     return {
         "dev": fitted.best["weighted_f1"],
         "best_epoch": fitted.best_epoch,
         "seconds": fitted.seconds,
         "parameters": sum(p.numel() for p in model.parameters()),
-        **tested(answer, row.tested_on, corpus, trainer.seed),
+        **measured,
     }
 
 

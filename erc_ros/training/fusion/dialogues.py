@@ -18,6 +18,8 @@ from erc_ros.training.engine.trainer import device_of
 from erc_ros.training.heads.base import MODALITIES
 
 EVERYTHING = (True, True, True)
+AT_ONCE = 32
+"""Number of conversations of a batch of predictions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,9 +153,14 @@ def predict_conversations(
 ) -> NDArray[np.float32]:
     """Return logits (N, C) of whole conversations; a causal model ignores later utterances."""
     model.eval()
-    rows = padded(conversations(data))
-    result = _logits(model, data, rows, modalities)
-    return result[rows >= 0]  # conversations are in order
+    ordered = sorted(conversations(data), key=len)  # of similar length: little padding
+    answers, order = [], []
+    for start in range(0, len(ordered), AT_ONCE):
+        rows = padded(ordered[start : start + AT_ONCE])
+        answers.append(_logits(model, data, rows, modalities)[rows >= 0])
+        order.append(rows[rows >= 0])
+    result = np.concatenate(answers)
+    return result[np.argsort(np.concatenate(order))]
 
 
 def _logits(

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from erc_ros.training.comparison.train import (
     CONDITIONS,
@@ -23,12 +24,16 @@ from erc_ros.training.comparison.train import (
 )
 from erc_ros.training.engine.recipe import Recipe, RecipeError
 from erc_ros.training.fusion.dialogues import (
+    AT_ONCE,
     Dialogues,
     conversations,
     degraded,
+    head_inputs,
     padded,
+    predict_conversations,
     shuffled,
 )
+from erc_ros.training.heads.registry import HEADS, make_head
 
 LENGTHS = (3, 5, 1, 4)
 EVERYTHING = (True, True, True)
@@ -90,6 +95,26 @@ def test_every_paper_is_trained_tested_in_every_condition_and_put_into_the_table
     assert (out / "summer-teacher-offline" / "seed-4" / "result.json").is_file()
     cells = next(line for line in lines if line.startswith("| text alone")).split(" | ")
     assert cells[-6:-4] == ["-", "-"] and cells[-3] != "-"  # it was noise for text, not for audio
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("causal", [True, False])
+def test_predictions_in_batches_equal_those_of_the_whole_split(head: str, causal: bool) -> None:
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 9, 2 * AT_ONCE + 3)
+    count = int(lengths.sum())
+    text, audio, visual = (rng.normal(size=(count, d)).astype(np.float32) for d in (6, 4, 5))
+    first = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    speakers, present = rng.integers(1, 3, count), rng.random((count, 3)) < 0.8
+    data = Dialogues(text, audio, visual, np.zeros(count, np.int64), speakers, first, present)
+    values = {"width": 8, "embeddings": data.sizes, "labels": 3, "causal": causal}
+    model = make_head(head, values).eval()
+    rows = padded(conversations(data))
+    with torch.inference_mode():
+        whole = model(**head_inputs(data, rows, (rows >= 0)[..., None] & np.array(EVERYTHING)))[0]
+    np.testing.assert_allclose(
+        predict_conversations(model, data), whole.numpy()[rows >= 0], rtol=1e-4, atol=1e-5
+    )
 
 
 def test_a_difference_over_few_conversations_has_no_interval(tmp_path: Path) -> None:
