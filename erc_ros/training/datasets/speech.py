@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import struct
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ SUFFIXES = {".wav", ".flac"}
 SHORTEST = 0.3  # s, minimum duration of speech
 QUIET = 35.0  # dB below the loudest 20 ms: silence at the ends, as a VAD would remove it
 MARGIN = 0.1  # s of silence that are kept
+SILENT = 1e-4  # RMS of full scale (-80 dB): only the noise of a converter
+STREAMED = 2**31 - 2**16  # B; larger sizes are written before the size is known
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,7 +149,7 @@ def read_sound(file: Path, longest: float | None = None) -> NDArray[np.float32]:
     """Read an audio file or a clip as (n,) float32 at SAMPLE_RATE; channels are averaged.
 
     Raises:
-        UnusableSoundError: unreadable, cut short, empty or not finite.
+        UnusableSoundError: unreadable, cut short, empty, silent or not finite.
     """
     mono, rate = _sound_file(file) if file.suffix.lower() in SUFFIXES else _clip_sound(file)
     if not np.isfinite(mono).all():
@@ -154,6 +158,8 @@ def read_sound(file: Path, longest: float | None = None) -> NDArray[np.float32]:
         mono = soxr.resample(mono, rate, SAMPLE_RATE)
     if longest is not None:
         mono = mono[: round(longest * SAMPLE_RATE)]
+    if len(mono) and np.square(mono, dtype=np.float64).mean() < SILENT**2:
+        raise UnusableSoundError("silent")
     return np.ascontiguousarray(mono, np.float32)
 
 
@@ -166,9 +172,23 @@ def _sound_file(file: Path) -> tuple[NDArray[np.float32], int]:
         raise UnusableSoundError("unreadable") from error
     if promised == 0:
         raise UnusableSoundError("empty")
-    if len(samples) < promised:
+    if len(samples) < promised or _is_cut(file):
         raise UnusableSoundError("truncated")
     return samples.mean(axis=1), rate
+
+
+def _is_cut(file: Path) -> bool:
+    """Whether a WAV file is shorter than its header states; libsndfile corrects the header."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        if stream.read(12)[:4] != b"RIFF":
+            return False
+        while len(header := stream.read(8)) == 8:
+            name, length = struct.unpack("<4sI", header)
+            if name == b"data":
+                return bool(length < STREAMED and stream.tell() + length > size)
+            stream.seek(length + length % 2, os.SEEK_CUR)
+    return False
 
 
 def _clip_sound(file: Path) -> tuple[NDArray[np.float32], int]:

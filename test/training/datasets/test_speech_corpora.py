@@ -10,7 +10,7 @@ import pytest
 
 soundfile = pytest.importorskip("soundfile", reason="needs the extra [train]")
 
-from erc_ros.training.datasets import ased, emodb, nemo, ravdess  # noqa: E402
+from erc_ros.training.datasets import ased, corpora, emodb, nemo, ravdess  # noqa: E402
 from erc_ros.training.datasets.speech import (  # noqa: E402
     SpeechCorpus,
     UnusableSoundError,
@@ -163,6 +163,23 @@ def test_any_rate_and_channels_become_16_khz_mono(tmp_path: Path) -> None:
     sound = read_sound(file)
     assert sound.shape == (SAMPLE_RATE,) and sound.dtype == np.float32
     assert np.abs(np.fft.rfft(sound)).argmax() == 440
+
+
+@pytest.mark.parametrize("corpus", ["iemocap-4", "ravdess"])
+def test_silent_and_truncated_audio_of_any_corpus_is_refused(corpus: str, tmp_path: Path) -> None:
+    good, half, streamed = (write(tmp_path, f"{n}.wav", speech()) for n in ("good", "half", "str"))
+    half.write_bytes(half.read_bytes()[: half.stat().st_size // 2])
+    content = bytearray(streamed.read_bytes())
+    size = content.index(b"data") + 4
+    content[size : size + 4] = b"\xff\xff\xff\xff"  # its size was unknown when it was written
+    streamed.write_bytes(content)
+    noise = np.random.default_rng(0).normal(scale=1 / 32768, size=SAMPLE_RATE)
+    silent = [write(tmp_path, f"{n}.wav", x) for n, x in enumerate((noise, 0 * noise))]
+    for file in (good, streamed):
+        assert len(corpora.sound(corpus, file)) > SAMPLE_RATE // 2
+    for file, reason in ((half, "truncated"), *((file, "silent") for file in silent)):
+        with pytest.raises(corpora.UnusableMediaError, match=reason):
+            corpora.sound(corpus, file)
 
 
 def test_trimming_keeps_the_speech_and_a_margin() -> None:
