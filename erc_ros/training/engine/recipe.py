@@ -21,6 +21,7 @@ import yaml
 
 from erc_ros.resources import recipe_file
 from erc_ros.training.datasets.folder import data_folder
+from erc_ros.training.engine.runs import RunError
 from erc_ros.values import tables
 
 T = TypeVar("T")
@@ -149,6 +150,21 @@ def read_recipe(
         raise RecipeError(f"{path} must be a table with a kind, such as `kind: text`")
     kind = content.pop("kind")
     return Recipe(kind, content, out, data, seed, leave_out, until, dry_run)
+
+
+def read_kept(run: Path) -> Recipe:
+    """Read the recipe in the folder of a training.
+
+    Raises:
+        RunError: there is no such folder, or it is of something else.
+        RecipeError: the recipe is damaged.
+    """
+    if not (run / KEPT).is_file():
+        reason = f"it has no {KEPT}" if run.is_dir() else "there is no such folder"
+        raise RunError(
+            f"{run} is not a finished training: {reason}; give the folder of erc train --out"
+        )
+    return read_recipe(run / KEPT, run, run)
 
 
 def keep(recipe: Recipe) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from safetensors import safe_open
 
 from erc_ros.training import onnx
-from erc_ros.training.engine.recipe import KEPT, Recipe, RecipeError, read_recipe
+from erc_ros.training.engine.recipe import KEPT, Recipe, RecipeError, read_kept
 from erc_ros.training.engine.runs import BEST, METRICS, READING, RunError, read_json
 from erc_ros.training.engine.trainer import WEIGHTS, load_weights
 
@@ -101,7 +101,7 @@ def export(run: Path, file: Path | None = None) -> tuple[Path, float]:
     if (run / READING).is_file():
         file = file or run / "encoder.onnx"
         return file, _export_stage(run, file)
-    recipe = read_recipe(run / KEPT, run, run)
+    recipe = read_kept(run)
     if recipe.kind == "stored":
         raise RecipeError(f"{run} is a comparison: export a row of it with --bundle DIR --row NAME")
     if recipe.kind not in EXPORTS:
@@ -192,7 +192,7 @@ def _export_bundle(options: argparse.Namespace) -> None:
     from erc_ros.training.export.system_bundle import export_bundle
 
     system = None
-    if read_recipe(options.run / KEPT, options.run, options.run).kind == "stored":
+    if read_kept(options.run).kind == "stored":
         from erc_ros.training.export.stored_bundle import read_stored
 
         system = read_stored(options.run, options.without, options.row)

@@ -23,7 +23,7 @@ from erc_ros.training.comparison.stored import FeaturesConfig
 from erc_ros.training.comparison.train import MODES, TableRow
 from erc_ros.training.encoders.pretrained import Trainable
 from erc_ros.training.engine.history import RunHistory
-from erc_ros.training.engine.recipe import KEPT, RecipeError, build, read_recipe
+from erc_ros.training.engine.recipe import RecipeError, build, read_kept
 from erc_ros.training.engine.runs import ANSWERS, METRICS, read_metrics, write_metrics
 from erc_ros.training.engine.trainer import WEIGHTS, load_weights
 from erc_ros.training.export.assembler import FILES
@@ -113,7 +113,7 @@ def read_stored(run: Path, without: Sequence[str] = (), row: str = "") -> Traine
             were made.
         FileNotFoundError: a store or a file of the run is missing.
     """
-    recipe = read_recipe(run / KEPT, run, run)
+    recipe = read_kept(run)
     config = recipe.section("features", FeaturesConfig)
     folder, chosen = _best(run, row)
     metrics = read_metrics(folder)

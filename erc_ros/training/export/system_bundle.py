@@ -30,7 +30,7 @@ from erc_ros.training.encoders.sample import Sample
 from erc_ros.training.encoders.text.pretrained import PretrainedTextEncoder
 from erc_ros.training.encoders.visual.pretrained import VideoEncoder
 from erc_ros.training.engine.history import RunHistory, whole_history
-from erc_ros.training.engine.recipe import KEPT, Recipe, RecipeError, read_recipe
+from erc_ros.training.engine.recipe import Recipe, RecipeError, read_kept
 from erc_ros.training.engine.runs import BEST, MEASURED, METRICS, READING, read_json, read_metrics
 from erc_ros.training.export.assembler import (
     FILES,
@@ -161,7 +161,7 @@ def read_system(run: Path, without: Sequence[str] = (), row: str = "") -> Traine
             a robot cannot run the encoder of a modality.
         FileNotFoundError: a file of the run is missing.
     """
-    recipe = read_recipe(run / KEPT, run, run)
+    recipe = read_kept(run)
     stages = recipe.sections.get("stages")
     if not isinstance(stages, Mapping) or "system" not in recipe.sections:
         raise RecipeError(

@@ -17,7 +17,10 @@ from safetensors.numpy import save_file  # noqa: E402
 from erc_ros.cli import main  # noqa: E402
 from erc_ros.networks.network import Network  # noqa: E402
 from erc_ros.training.encoders.visual.model import FaceNetwork, FaceNetworkConfig  # noqa: E402
+from erc_ros.training.engine.runs import RunError  # noqa: E402
 from erc_ros.training.engine.trainer import save_weights  # noqa: E402
+from erc_ros.training.export.run import export  # noqa: E402
+from erc_ros.training.export.system_bundle import read_system  # noqa: E402
 from erc_ros.training.heads.base import Details, Inputs  # noqa: E402
 from erc_ros.training.heads.concat import Concat, ConcatConfig  # noqa: E402
 from erc_ros.training.heads.late_fusion import LateFusion, LateFusionConfig  # noqa: E402
@@ -53,6 +56,16 @@ def test_the_chosen_seed_is_exported(face: Path, capsys: pytest.CaptureFixture[s
     embedding = Network(face / "best" / "face.onnx")({"faces": faces})["embedding"]
     with torch.inference_mode():
         assert embedding == pytest.approx(model(torch.from_numpy(faces)).numpy(), abs=1e-4)
+
+
+def test_a_folder_of_no_training_is_refused(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(RunError):
+            export(folder)
+        with pytest.raises(RunError):
+            read_system(folder)
+        for more in ([], ["--bundle", str(tmp_path / "bundle")]):
+            assert main(["export", str(folder), *more]) == 1
 
 
 def test_a_fusion_run_exports_the_late_fusion_of_its_encoders(tmp_path: Path) -> None:
@@ -101,7 +114,7 @@ def test_weights_of_another_recipe_are_named(
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("recipe.yaml", None, "cannot read the recipe"),
+        ("recipe.yaml", None, "recipe.yaml"),
         ("recipe.yaml", "kind: stored", "--row"),
         ("recipe.yaml", "kind: simulated", "simulated"),
         ("best/metrics.json", None, "finish the training"),
