@@ -31,7 +31,7 @@ from erc_ros.training.encoders.robot import FacesEncoder, LogMelEncoder
 from erc_ros.training.encoders.sample import Sample
 from erc_ros.training.encoders.visual.pretrained import VideoEncoderConfig
 from erc_ros.training.engine.recipe import RecipeError
-from erc_ros.training.export.system_bundle import export_bundle, read_system
+from erc_ros.training.export.system_bundle import COMPLETE, export_bundle, origin, read_system
 from erc_ros.training.features.encode import encode_split
 from erc_ros.training.features.store import FeatureStore
 from erc_ros.training.heads.registry import make_head
@@ -97,6 +97,17 @@ def test_the_card_names_the_fusion_model_and_what_it_sees(
     assert load_bundle(folder).fusion.context == 1
     assert "over the last" not in card and "current utterance alone" in card
     assert "emotion of an utterance from text\n" in card
+
+
+def test_a_fusion_that_never_missed_a_modality_says_so(exported: Path, run: Path) -> None:
+    """In the card, in the manifest, and, from there, on the console."""
+    assert load_bundle(exported).training["note"] == COMPLETE
+    assert COMPLETE in (exported / "README.md").read_text()
+    rates = {"conversation": [0.1, 0.0, 0.0], "utterance": [0.0, 0.0, 0.0]}
+    for row, notes in (({}, ""), ({"seen": ["text", "audio"]}, COMPLETE)):
+        file = run / "stages" / "fusion" / "best" / "metrics.json"
+        change(file, settings={"row": {"head": "magtkd", **row}, "dropout": rates})
+        assert origin(read_system(run))["note"] == notes
 
 
 def test_the_robot_sees_what_the_training_saw(exported: Path, meld: Path, finished: Path) -> None:
