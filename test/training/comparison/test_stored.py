@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from erc_ros.training.comparison import stored
 from erc_ros.training.datasets import corpora
@@ -141,3 +142,9 @@ def test_each_head_of_the_recipe_has_its_papers_settings() -> None:
     assert (trainers["LPGNet"].epochs, trainers["LPGNet"].learning_rate) == (150, 3e-4)
     assert (trainers["SUMMER"].batch_size, trainers["SUMMER"].weight_decay) == (32, 1e-5)
     assert trainers["MAGTKD"].epochs == 30
+    system = yaml.safe_load((file.parents[1] / "systems" / "summer.yaml").read_text())
+    teacher = system["stages"]["teacher"]
+    chosen = next(row for row in rows(recipe) if row.title == "SUMMER")
+    assert chosen.options["experts"] == teacher["options"]["experts"]
+    for name in ("optimizer", "schedule", "learning_rate", "weight_decay"):
+        assert getattr(trainers["SUMMER"], name) == teacher["trainer"][name]
