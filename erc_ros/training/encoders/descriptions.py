@@ -41,7 +41,7 @@ INSTRUCTION = (
     " Describe in two or three short sentences, in the present progressive, the eyes, the eyebrows,"
     " the lips, the jaw, the head and the gaze of the person, and at least one movement of the"
     " hands, posture or interaction. Say only what is visible. Do not guess at what the person"
-    " feels or why."
+    " feels or why, and use no word for an emotion or mood, such as neutral, calm, happy or sad."
 )
 """The first sentence is the one that DDVLM's paper quotes from its prompt."""
 # Stems: "angr" matches angry, angrily, angrier. Visible signs (smiles, frowns, tears) are allowed.

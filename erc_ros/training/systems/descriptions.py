@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from erc_ros.training.distillation.task import (
 from erc_ros.training.encoders.descriptions import (
     Describer,
     DescriberConfig,
+    Description,
     DescriptionEncoder,
     describe_all,
     read,
@@ -105,13 +107,25 @@ def describe(stage: DescriptionsStage, work: Work) -> None:
                 f"; its keys must be such as {sorted(keys)[0]!r}"
             )
         shutil.copyfile(stage.file, file)
-        print(f"{len(keys & known.keys())} of {len(keys)} utterances are described", flush=True)
+        described = {key for key, entry in known.items() if entry.text}
+        counted = {"described": len(keys & described), "dropped": dropped(work.material, known)}
+        print(json.dumps(counted), flush=True)
         return
     assert stage.describer is not None
     describer = Describer(stage.describer)
     describer.model.to(stage.device)
-    counted = describe_all(_pictures(work.material), describer, file, stage.describer.tries)
-    print(json.dumps(counted), flush=True)
+    counts = describe_all(_pictures(work.material), describer, file, stage.describer.tries)
+    print(json.dumps({**counts, "dropped": dropped(work.material, read(file))}), flush=True)
+
+
+def dropped(material: Material, described: Mapping[str, Description]) -> dict[str, int]:
+    """Count the utterances whose every description named an emotion, by label."""
+    counts: Counter[str] = Counter()
+    for split in material.splits.values():
+        for key, label in zip(split.keys, split.labels.tolist(), strict=True):
+            if key in described and not described[key].text:
+                counts[material.labels[label] if label >= 0 else "no label"] += 1
+    return dict(counts)
 
 
 def _pictures(material: Material) -> Iterator[Sample]:

@@ -28,6 +28,8 @@ from erc_ros.training.encoders.audio.pretrained import (  # noqa: E402
     SpeechEncoder,
     SpeechEncoderConfig,
 )
+from erc_ros.training.encoders.descriptions import DescriberConfig  # noqa: E402
+from erc_ros.training.encoders.sample import Sample  # noqa: E402
 from erc_ros.training.encoders.visual.pretrained import (  # noqa: E402
     VideoEncoder,
     VideoEncoderConfig,
@@ -35,6 +37,7 @@ from erc_ros.training.encoders.visual.pretrained import (  # noqa: E402
 from erc_ros.training.engine.recipe import Recipe, RecipeError, TooLargeError  # noqa: E402
 from erc_ros.training.engine.runs import read_json, write_json  # noqa: E402
 from erc_ros.training.engine.trainer import TrainerConfig  # noqa: E402
+from erc_ros.training.systems import descriptions  # noqa: E402
 from erc_ros.training.systems.encoders import (  # noqa: E402
     EncoderInputs,
     saved_encoder,
@@ -370,6 +373,38 @@ def test_a_part_of_the_train_split_leaves_dev_and_test_whole(tmp_path: Path) -> 
         run_stages(replace(run, out=tmp_path / str(number)), stages(text=look))
     whole, part = seen
     assert whole == {"train": 2, "dev": 2, "test": 1} and part == {**whole, "train": 1}
+
+
+class Neutral:
+    """A describer that names an emotion for some utterances."""
+
+    name = "neutral"
+
+    def __init__(self, config: object) -> None:
+        self.model = torch.nn.Linear(1, 1)
+
+    def describe(self, sample: Sample, attempt: int) -> str:
+        names = sample.key.endswith(("/0", "/2"))
+        return "The person is calm." if names else "The person is nodding."
+
+
+def test_dropped_descriptions_are_counted_by_label(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    material = read_material("meld", write_texts(tmp_path))
+    keys = [key for split in material.splits.values() for key in split.keys]
+    monkeypatch.setattr(descriptions, "Describer", Neutral)
+    monkeypatch.setattr(descriptions, "_pictures", lambda _: map(Sample, keys))
+    stage = descriptions.DescriptionsStage(describer=DescriberConfig("any"))
+    (tmp_path / "first").mkdir()
+    (tmp_path / "again").mkdir()
+    descriptions.describe(stage, Work(tmp_path / "first", (), material, {}))
+    file = tmp_path / "first" / descriptions.DESCRIPTIONS
+    stage = descriptions.DescriptionsStage(file=str(file))
+    descriptions.describe(stage, Work(tmp_path / "again", (), material, {}))
+    for line in capsys.readouterr().out.splitlines():
+        counts = json.loads(line)
+        assert counts["described"] == 15 and counts["dropped"] == {LABELS[0]: 3, LABELS[2]: 3}
 
 
 # --- clips of a real corpus: those that can be used are, the others are counted ---------------
