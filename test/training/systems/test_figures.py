@@ -47,6 +47,12 @@ def test_every_table_and_figure_of_a_paper_has_a_command(paper: str) -> None:
             assert item.partition(" ")[2] in titles
 
 
+def test_partial_figures_are_listed() -> None:
+    partial = {paper: list(items) for paper, items in COMMANDS["partial"].items()}
+    assert partial == {"magtkd": ["Figure 6"], "ddvlm": ["Figure 1"]}
+    assert all(item in COMMANDS[paper] for paper, items in partial.items() for item in items)
+
+
 def recipe(tmp_path: Path, kind: str) -> Path:
     mmgcn_meld(tmp_path / "meld_features")
     file = tmp_path / f"{kind}.yaml"
