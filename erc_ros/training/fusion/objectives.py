@@ -3,6 +3,7 @@
 | objective | paper | teacher |
 |---|---|---|
 | `cross_entropy` | Concat, and every model without its paper's objective | - |
+| `own` | `FusionModel.loss` of a model that overrides it | - |
 | `magtkd` | MAGTKD, second stage, eq. 25 | the text branch |
 | `summer` | SUMMER, interactive distillation, eq. 10 | the same model on text alone, frozen |
 | `lpgnet` | LPGNet, self-distillation, eq. 22 | the fused prediction |
@@ -23,6 +24,7 @@ from torch.nn.functional import cross_entropy
 from erc_ros.training import losses
 from erc_ros.training.ema import Ema
 from erc_ros.training.heads.base import TEXT, Details, FusionModel
+from erc_ros.training.heads.registry import head_class
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,13 @@ class CrossEntropyObjective:
 
     TEACHER: ClassVar[bool] = False
     """Whether a trained teacher is needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnObjective:
+    """The loss of the model's class."""
+
+    TEACHER: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +89,16 @@ class DdvlmObjective:
 
 
 ObjectiveConfig = (
-    CrossEntropyObjective | MagtkdObjective | SummerObjective | LpgnetObjective | DdvlmObjective
+    CrossEntropyObjective
+    | OwnObjective
+    | MagtkdObjective
+    | SummerObjective
+    | LpgnetObjective
+    | DdvlmObjective
 )
 OBJECTIVES: dict[str, type[ObjectiveConfig]] = {
     "cross_entropy": CrossEntropyObjective,
+    "own": OwnObjective,
     "magtkd": MagtkdObjective,
     "summer": SummerObjective,
     "lpgnet": LpgnetObjective,
@@ -92,8 +107,10 @@ OBJECTIVES: dict[str, type[ObjectiveConfig]] = {
 
 
 def objective_of(head: str) -> str:
-    """Return the name of the objective of a model's paper."""
-    return head if head in OBJECTIVES else "cross_entropy"
+    """Return the name of the objective of a model's paper or class."""
+    if head in OBJECTIVES:
+        return head
+    return "cross_entropy" if head_class(head).loss is FusionModel.loss else "own"
 
 
 class Objective:
@@ -158,6 +175,8 @@ class Objective:
             raise ValueError("no utterance of the batch has a label; skip such batches")
         details, seen = student.details(**batch), batch["modalities"]
         config = self.config
+        if isinstance(config, OwnObjective):
+            return student.loss(details, seen, labels)
         if isinstance(config, MagtkdObjective):
             return losses.anchored_distillation(
                 details, seen, labels, config.alpha, config.beta, normalized=config.normalized

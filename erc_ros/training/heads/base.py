@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from erc_ros.training.heads.context import Context
 from erc_ros.values.settings import check, setting
@@ -183,6 +184,17 @@ class FusionModel(nn.Module, ABC):
     @abstractmethod
     def fuse(self, inputs: Inputs) -> Details:
         """Compute the fusion of a batch."""
+
+    def loss(self, details: Details, seen: Tensor, labels: Tensor) -> Tensor:
+        """Return the training loss of a batch, a scalar; a model may override it.
+
+        Args:
+            details: the outputs of the model.
+            seen: (B, U, 3) bool, the available modalities.
+            labels: (B, U), negative without a label; at least one utterance has one.
+        """
+        known = labels >= 0
+        return cross_entropy(details.logits[known], labels[known])
 
     def _check(self, embeddings: tuple[Tensor, ...], speakers: Tensor) -> None:
         for name, size, x in zip(MODALITIES, self.config.embeddings, embeddings, strict=True):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from erc_ros.training.heads.base import Details, FusionModel, FusionModelConfig, Inputs
 
@@ -50,6 +51,16 @@ class ConversationMean(FusionModel):
         logits = self.classifier(torch.cat([now, self.mean(now, seen)], -1))  # (B, U, C)
         each = [classify(x) for classify, x in zip(self.unimodal, parts, strict=True)]
         return Details(logits, weights, torch.stack(each, 2), torch.stack(parts, 2))
+
+    def loss(self, details: Details, seen: Tensor, labels: Tensor) -> Tensor:
+        """Return the cross-entropy of the fusion, and of each modality's own classifier."""
+        known = labels >= 0  # (B, U)
+        total = cross_entropy(details.logits[known], labels[known])
+        for m in range(3):
+            here = known & seen[..., m]
+            if here.any():
+                total = total + cross_entropy(details.unimodal[..., m, :][here], labels[here]) / 3
+        return total
 
     def mean(self, now: Tensor, seen: Tensor) -> Tensor:
         """Return the mean (B, U, d) of the utterances up to each one, or of the conversation."""

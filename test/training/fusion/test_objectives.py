@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from erc_ros.training.fusion.objectives import (
     objective_of,
 )
 from erc_ros.training.heads.base import FusionModel
-from erc_ros.training.heads.registry import HEADS
+from erc_ros.training.heads.registry import HEADS, make_head
 
 SIZES = (12, 8, 6)
 
@@ -67,6 +68,20 @@ def test_every_papers_training_learns_the_batch(name: str) -> None:
         loss.after_step(student, (step + 1) / 10)
     logits = student.eval().details(**inputs).logits[known]
     assert (logits.argmax(-1) == labels[known]).all() and value.isfinite()
+
+
+def test_a_model_of_another_package_brings_its_own_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss of the example also teaches each modality's own classifier."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "examples" / "plugin"))
+    name = "erc_example.fusion:ConversationMean"
+    assert (objective_of(name), objective_of("concat")) == ("own", "cross_entropy")
+    inputs, labels = batch()
+    for own in (True, False):
+        student = make_head(name, {"width": 8, "embeddings": SIZES, "labels": 3})
+        config = OBJECTIVES[objective_of(name) if own else "cross_entropy"]()
+        Objective(config, student)(student, inputs, labels).backward()
+        gradients = [p.grad for key, p in student.named_parameters() if "unimodal" in key]
+        assert all((gradient is not None) == own for gradient in gradients)
 
 
 @pytest.mark.parametrize("name", sorted(HEADS))
