@@ -157,7 +157,7 @@ def _message(data: bytes) -> None:
     value = which.read(message, NOW)
     if isinstance(value, Transcript):
         assert 0 < len(value.text) <= bounds.TEXT and len(value.locale) <= bounds.NAME
-        assert math.isnan(value.confidence) or 0 < value.confidence <= 1
+        assert value.confidence is None or 0 < value.confidence <= 1
 
 
 def _utterance(data: bytes) -> None:
