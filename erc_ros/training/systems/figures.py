@@ -70,7 +70,7 @@ def grid(recipe: Recipe, figure: Any) -> None:
 
 
 def losses(recipe: Recipe, figure: Any) -> None:
-    """Draw train loss and dev weighted F1 by epoch of the distilled stages (MAGTKD, figure 6)."""
+    """Draw train loss and dev F1 by epoch of the distilled stages (MAGTKD, part of figure 6)."""
     axes = figure.subplots(1, 2)
     drawn = False
     for name in ("audio_kd", "visual_kd"):
@@ -87,7 +87,7 @@ def losses(recipe: Recipe, figure: Any) -> None:
 
 
 def single(recipe: Recipe, figure: Any) -> None:
-    """Draw the weighted F1 of each single modality (DDVLM, figure 1)."""
+    """Draw the weighted F1 of text and visual alone (DDVLM, part of figure 1)."""
     bars = {}
     for name in ("text", "visual"):
         for file in sorted((recipe.out / "stages" / name).glob(f"seed-*/{METRICS}"))[:1]:
