@@ -169,16 +169,13 @@ def shares(every: Mapping[str, Target], inputs: int, seed: int) -> Iterator[tupl
 
 def table(results: Mapping[str, Results]) -> list[str]:
     """Return the results as a Markdown table."""
-    lines = ["| target | inputs | refused | processor s | finds |", "|---|---|---|---|---|"]
+    lines = ["| target | inputs | refused | finds |", "|---|---|---|---|"]
     for name, each in results.items():
         share = each.refused / max(1, each.inputs)
-        lines.append(
-            f"| `{name}` | {each.inputs:,} | {share:.0%} | {each.seconds:.0f} | {len(each.finds)} |"
-        )
+        lines.append(f"| `{name}` | {each.inputs:,} | {share:.0%} | {len(each.finds)} |")
     total = sum(each.inputs for each in results.values())
-    spent = sum(each.seconds for each in results.values())
     finds = sum(len(each.finds) for each in results.values())
-    return [*lines, f"| **all** | **{total:,}** | | {spent:.0f} | {finds} |"]
+    return [*lines, f"| **all** | **{total:,}** | | {finds} |"]
 
 
 def put(page: Path, text: str) -> None:

@@ -348,6 +348,26 @@ def _annotation(file: Path) -> None:
         assert abs(mark.start) <= MAX_SECONDS * NS and abs(mark.end) <= MAX_SECONDS * NS
 
 
+def _transcript(file: Path) -> None:
+    from erc_ros.media.transcripts import read_cues, transcripts_of
+
+    for text in transcripts_of(read_cues(file)):
+        assert text.start is not None and text.end is not None
+        assert 0 <= text.start <= text.end < text.arrival < 2**63
+        assert 0 < len(text.text) <= bounds.TEXT and len(text.person_id) <= bounds.ID
+        assert all(0 <= word.start < 2**63 and 0 <= word.end < 2**63 for word in text.words)
+        assert text.confidence is None or 0 <= text.confidence <= 1
+
+
+def _session(file: Path) -> None:
+    from erc_ros.replay.session import read_session
+
+    session = read_session(file)
+    for each in session.files:
+        assert each.path.is_relative_to(file.parent) and ".." not in each.path.parts
+        assert len(each.person) <= bounds.ID
+
+
 def _small_manifest(folder: Path) -> bytes:
     """Return the manifest of the default bundle without documentation, as JSON (valid YAML)."""
     content = yaml.safe_load((folder / "bundle.yaml").read_bytes())
@@ -359,6 +379,42 @@ CSV = b"recording,start,end,label,speaker,text\na,0.0,1.5,joy,A,hello\na,2,3,,B,
 RTTM = b"SPEAKER a 1 0.00 1.50 <NA> <NA> A <NA> <NA>\n"
 STM = b"a 1 A 0.00 1.50 <o> hello there\n"
 SEGLST = b'[{"session_id": "a", "start_time": "0", "end_time": "1", "words": "hi", "speaker": "A"}]'
+LABEL_STUDIO = (
+    b'[{"data": {"audio": "/data/a.wav"}, "annotations": [{"was_cancelled": false, "result": ['
+    b'{"from_name": "emotion", "value": {"start": 0.5, "end": 1.5, "labels": ["joy"]}}, '
+    b'{"from_name": "words", "value": {"start": "1", "end": 2, "text": ["hi"]}}]}]}]'
+)
+ELAN_TEXT = (
+    b"emotion\tA\t00:00:00.500\t00:00:01.250\tjoy\nwords\t\t00:00:01,5\t00:00:02.0\thello there\n"
+)
+SRT = (
+    b"1\n00:00:00,500 --> 00:00:01,500\nAnna: Hello there.\n\n"
+    b"2\n00:00:01,600 --> 00:00:02,000\nAnna: <i>So</i> it goes.\n"
+)
+VTT = (
+    b"WEBVTT\n\n00:00.500 --> 00:01.500 align:start\n<v Anna>Hello <00:00:01.000>there.</v>\n\n"
+    b"00:01:01.600 --> 00:01:02.000\n<v.loud Ben>So &amp; so.\n<v Anna>Yes.\n"
+)
+WHISPER = (
+    b'{"language": "en", "segments": [{"start": 0.5, "end": 1.5, "text": " Hello there.", '
+    b'"avg_logprob": -0.3, "speaker": "A", "words": [{"word": " Hello", "start": 0.5, "end": 1}, '
+    b'{"word": " there.", "start": 1.0, "end": 1.5}]}]}'
+)
+WHISPER_CPP = (
+    b'{"result": {"language": "en"}, "transcription": [{"offsets": {"from": 500, "to": 1500}, '
+    b'"text": " Hello there.", "tokens": [{"text": "[_BEG_]", "offsets": {"from": 0, "to": 0}}, '
+    b'{"text": " Hello", "offsets": {"from": 500, "to": 1000}}, '
+    b'{"text": " there.", "offsets": {"from": 1000, "to": 1500}}]}]}'
+)
+VOSK = (
+    b'[{"result": [{"word": "hello", "start": 0.5, "end": 1.0, "conf": 0.9}, '
+    b'{"word": "there", "start": 1.0, "end": 1.5, "conf": 1.0}], "text": "hello there"}]'
+)
+CTM = b";; words\na 1 0.50 0.40 hello 0.9\na 1 1.00 0.40 there\na 2 3.00 0.50 so\n"
+SESSION = (
+    b'{"transcript": "words.srt", "files": [{"file": "room.mp4", "role": "camera", "offset": -0.4}'
+    b', {"file": "ana.wav", "role": "microphone", "person": "Ana"}]}'
+)
 GRID = (
     b'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0\nxmax = 1\n'
     b'tiers? <exists>\nsize = 1\nitem []:\n    item [1]:\n        class = "IntervalTier"\n'
@@ -388,6 +444,8 @@ def targets() -> dict[str, Target]:
     from erc_ros.dialogue.speakers.embedding import SpeakerModelError
     from erc_ros.dialogue.speakers.enrolment import EnrolmentError
     from erc_ros.inference.bundle import BundleError
+    from erc_ros.media.files import MediaError
+    from erc_ros.media.transcripts import TranscriptError
     from erc_ros.replay.bag import BagError
     from erc_ros.resources import model_folder
     from erc_ros.training.engine.recipe import RecipeError
@@ -449,20 +507,32 @@ def targets() -> dict[str, Target]:
         "recipes": _of_file("recipe.yaml", _recipe, RecipeError, table, recipe),
         "mcap": _of_file("bag.mcap", _bag, BagError, (of_bytes, in_place), bags[".mcap"]),
         "sqlite": _of_file("bag.db3", _bag, BagError, (of_bytes, in_place), bags[".db3"]),
+        "sessions": _of_file("a.session.yaml", _session, MediaError, table, SESSION),
         "bag_metadata": _of_file("metadata.yaml", _metadata, BagError, table, metadata),
     }
     if getattr(find_spec("erc_msgs"), "origin", None):  # a folder of definitions has none
         all_targets["utterances"] = Target(
             _utterance, refused, (_utterance_bytes(b""), _utterance_bytes(dot))
         )
-    for suffix, data, changes in (
-        (".csv", CSV, text),
-        (".rttm", RTTM, text),
-        (".stm", STM, text),
-        (".json", SEGLST, table),
-        (".TextGrid", GRID, text),
-        (".eaf", ELAN, text),
+    for suffix, changes, *seeds in (
+        (".csv", text, CSV),
+        (".rttm", text, RTTM),
+        (".stm", text, STM),
+        (".json", table, SEGLST, LABEL_STUDIO),
+        (".TextGrid", text, GRID),
+        (".eaf", text, ELAN),
+        (".txt", text, ELAN_TEXT),
     ):
         name = f"annotations_{suffix.lower()[1:]}"
-        all_targets[name] = _of_file(f"truth{suffix}", _annotation, AnnotationError, changes, data)
+        all_targets[name] = _of_file(f"a{suffix}", _annotation, AnnotationError, changes, *seeds)
+    for suffix, changes, *seeds in (
+        (".srt", text, SRT),
+        (".vtt", text, VTT),
+        (".json", table, WHISPER, WHISPER_CPP, VOSK, SEGLST),
+        (".ctm", text, CTM),
+        (".stm", text, STM),
+        (".csv", text, CSV),
+    ):
+        name = f"transcripts_{suffix[1:]}"
+        all_targets[name] = _of_file(f"a{suffix}", _transcript, TranscriptError, changes, *seeds)
     return all_targets

@@ -142,7 +142,7 @@ def test_inputs_are_shared_by_speed_and_the_table_is_put_into_its_page(tmp_path:
     page.write_text(f"before\n{run.BEGIN}\nold\n{run.END}\nafter\n")
     lines = run.table({"idle": run.Results(1500, 2.0, 300)})
     run.put(page, "\n".join(lines))
-    assert "| `idle` | 1,500 | 20% | 2 | 0 |" in page.read_text()
+    assert "| `idle` | 1,500 | 20% | 0 |" in page.read_text()
     assert "old" not in page.read_text() and page.read_text().endswith("after\n")
     page.write_text("no marks")
     with pytest.raises(ValueError, match="lines"):

@@ -35,8 +35,8 @@ CORRECTED_UTTERANCES = 1024  # of one speaker correction
 JOINTS = 1024  # of a JointState message
 OPTED_OUT = 1000  # ids of people who opted out
 
-# Bytes queued for the worker, per input; parameters also limit the number of queued messages.
-QUEUE_BYTES = 128 * 2**20
+# Parameters also limit the number of queued messages.
+QUEUE_BYTES = 128 * 2**20  # of the queued messages of an input; a full queue drops the oldest
 
 # Recordings, in bytes. Compressed data is counted as it is decompressed, whatever its header says.
 MESSAGE_BYTES = 256 * 2**20  # of a message; a larger one is skipped
@@ -60,8 +60,7 @@ SESSION_FILES = 16  # files listed in it
 TRANSCRIPT_BYTES = 64 * 2**20  # of a transcript file
 CUES = 500_000  # entries of a transcript file
 
-# Durations that a speech recognizer reports, in s; longer ones are ignored.
-TOLD_SECONDS = 3600.0
+TOLD_SECONDS = 3600.0  # s, a duration or word time of a speech recognizer; if longer, not used
 
 
 def shown(text: object) -> str:
