@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from erc_ros.metrics import classification as metrics
 from erc_ros.metrics.significance import Difference, paired_bootstrap
-from erc_ros.metrics.table import markdown
+from erc_ros.metrics.table import markdown, percent
 from erc_ros.training.comparison.train import (
     MODES,
     ComparisonConfig,
@@ -220,8 +220,10 @@ def _figures(predictions: Answers, corpus: FoldedCorpus, resamples: int) -> list
     for (row, mode), answers in predictions.items():
         certain = np.eye(len(corpus.labels))[answers[:, known]]  # (S, N, C)
         scores = metrics.intervals(truth, certain, corpus.labels, groups, resamples)
-        cells.append([_name(row, mode), *(_percent(scores[n]) for n in names)])
-    return markdown(["", *(name.replace("_", " ") for name in names)], cells)
+        each = [metrics.weighted_f1(truth, a, len(corpus.labels)) for a in answers[:, known]]
+        cells.append([_name(row, mode), *(_percent(scores[n]) for n in names), percent(each)])
+    head = ["", *(name.replace("_", " ") for name in names), "weighted f1 over seeds"]
+    return markdown(head, cells)
 
 
 def _percent(figure: metrics.Interval) -> str:

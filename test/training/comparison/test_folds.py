@@ -13,6 +13,7 @@ from data_folder import need
 
 pytest.importorskip("torch", reason="needs the extra [train]")
 
+from erc_ros.metrics.classification import weighted_f1
 from erc_ros.training.comparison.folds import FoldedCorpus, compare_folds, folds
 from erc_ros.training.comparison.real import joint_errors, meld_dialogues, ravdess_clips
 from erc_ros.training.datasets import corpora
@@ -62,10 +63,10 @@ def test_more_folds_than_groups_and_too_few_are_refused(count: int) -> None:
         next(folds(corpus(), count))
 
 
-def recipe(out: Path, rows: Sequence[dict[str, object]]) -> Recipe:
+def recipe(out: Path, rows: Sequence[dict[str, object]], seeds: Sequence[int] = (0,)) -> Recipe:
     """With few epochs."""
     sections = {
-        "comparison": {"seeds": [0], "modes": ["no context", "causal"], "resamples": 50},
+        "comparison": {"seeds": list(seeds), "modes": ["no context", "causal"], "resamples": 50},
         "rows": list(rows),
         "network": {"width": 8, "dropout": 0.0, "input_dropout": 0.0},
         "trainer": {"epochs": 3, "batch_size": 2, "learning_rate": 0.02},
@@ -96,6 +97,17 @@ def test_it_says_that_sound_helps_and_is_not_repeated(tmp_path: Path) -> None:
     again = compare_folds(recipe(tmp_path, rows), made, 3)
     assert all(np.array_equal(again[key], found[key]) for key in found)
     assert all(file.stat().st_mtime_ns == time for file, time in runs.items())
+
+
+def test_the_table_has_the_spread_over_seeds(tmp_path: Path) -> None:
+    made = corpus()
+    rows = [{"head": "concat", "seen": ["text"], "options": {"dropout": 0.5}}]
+    found = compare_folds(recipe(tmp_path, rows, (0, 1, 2)), made, 3)
+    known = made.data.labels >= 0
+    each = [weighted_f1(made.data.labels[known], a[known], 2) for a in next(iter(found.values()))]
+    assert len(set(each)) > 1
+    spread = f"{100 * np.mean(each):.2f} ± {100 * np.std(each, ddof=1):.2f} |"
+    assert spread in (tmp_path / "table.md").read_text(encoding="utf-8")
 
 
 def test_few_groups_have_no_interval(tmp_path: Path) -> None:
