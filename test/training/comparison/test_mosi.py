@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from data_folder import need
 
 from erc_ros.training.comparison.stored import train
@@ -14,6 +15,7 @@ from erc_ros.training.datasets import mosi
 from erc_ros.training.datasets.mosi import SIZES, read_mosi
 from erc_ros.training.engine.recipe import Recipe, RecipeError
 
+RECIPES = Path(__file__).parents[3] / "erc_ros" / "config" / "training"
 LENGTHS = {"train": (3, 5, 2, 4), "test": (4, 1)}
 
 
@@ -133,3 +135,17 @@ def test_files_that_do_not_belong_together_end_the_training(tmp_path: Path) -> N
     data = write(tmp_path, test_label=np.full(5, 2, np.int8))
     with pytest.raises(RecipeError, match="mosi-features"):
         train(Recipe("stored", {"features": {"corpus": "mosi-features"}}, tmp_path / "out", data))
+
+
+@pytest.mark.parametrize("name", ["mosi_ablations", "mosi_grid"])
+def test_ablations_and_grids_change_the_models_of_the_main_comparison(name: str) -> None:
+    main, other = (
+        yaml.safe_load((RECIPES / f"{recipe}.yaml").read_text()) for recipe in ("mosi", name)
+    )
+    for section in ("network", "dropout", "trainer"):
+        assert other[section] == main[section]
+    for setting in ("modes", "epoch"):
+        assert other["comparison"][setting] == main["comparison"][setting]
+    options = {row["head"]: row.get("options", {}) for row in main["rows"]}
+    for row in other["rows"]:
+        assert options[row["head"]].items() <= row["options"].items(), row
