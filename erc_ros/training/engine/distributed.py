@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import pickle
 import random
 import socket
 from collections.abc import Callable
@@ -124,7 +123,8 @@ def aside(function: Callable[[], T], count: int) -> T:
     between two trainings runs in this function.
 
     Raises:
-        RuntimeError: the separate process was killed. Exceptions of `function` are not changed.
+        RuntimeError: the separate process was killed, or its result or exception cannot be sent.
+            Other exceptions of `function` are not changed.
     """
     if count == 1:
         return function()
@@ -137,7 +137,7 @@ def aside(function: Callable[[], T], count: int) -> T:
     error: Exception | None = None
     try:
         result, error = receiver.recv()
-    except EOFError:
+    except (EOFError, TypeError, AttributeError):
         process.join()
         error = RuntimeError(f"the process for {function} ended with {process.exitcode}")
     process.join()
@@ -160,16 +160,12 @@ def _alone(function: Callable[[], Any], sender: Connection) -> None:
         answer = function(), None
     except Exception as error:
         _logger.exception("in the process for %s", function)
-        answer = None, _sendable(error)
-    sender.send(answer)
-
-
-def _sendable(error: Exception) -> Exception:
+        answer = None, error
     try:
-        pickle.loads(pickle.dumps(error))
-    except (TypeError, AttributeError, pickle.PickleError):  # a local class, other arguments
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
+        sender.send(answer)
+    except Exception as unsent:  # noqa: BLE001  (various types, for example of a local class)
+        failure = answer[1] or unsent
+        sender.send((None, RuntimeError(f"{type(failure).__name__}: {failure}")))
 
 
 def _free_port() -> str:
