@@ -200,11 +200,14 @@ def check_same(there: Any, here: Mapping[str, Any], file: Path) -> None:
         CheckpointError: names up to five settings that differ, with both values.
     """
     a, b = _flat(there), _flat(json.loads(json.dumps(here)))
-    absent = "not set"
+
+    def value(values: Mapping[str, Any], key: str) -> str:
+        return tables.shown(values[key]) if key in values else "not set"
+
     different = [
-        f"{key} is {a.get(key, absent)} there and {b.get(key, absent)} here"
+        f"{key} is {value(a, key)} there and {value(b, key)} here"
         for key in sorted(a.keys() | b.keys())
-        if a.get(key, absent) != b.get(key, absent)
+        if key not in a or key not in b or a[key] != b[key]
     ]
     if different:
         raise CheckpointError(
@@ -214,7 +217,12 @@ def check_same(there: Any, here: Mapping[str, Any], file: Path) -> None:
 
 
 def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    """Flatten nested mappings: {"a": {"b": 1}} -> {"a.b": 1}."""
+    """Flatten mappings, also in lists: {"a": {"b": 1}, "c": [{"d": 2}]} -> {"a.b": 1, "c.0.d": 2}.
+
+    Other lists stay as they are.
+    """
+    if isinstance(values, list) and any(isinstance(value, Mapping) for value in values):
+        values = dict(enumerate(values))
     if not isinstance(values, Mapping):
         return {prefix.rstrip("."): values}
     result: dict[str, Any] = {}

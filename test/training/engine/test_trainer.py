@@ -350,6 +350,14 @@ def test_a_checkpoint_of_other_data_another_recipe_or_model_is_refused(tmp_path:
     assert file.is_file()
     with pytest.raises(CheckpointError, match=r"text\.votes.*0\.3.*0\.5"):
         Trainee(tmp_path).fit(settings={"text": {"votes": 0.5}})
+    rows = [{"head": "concat"}, {"head": "magtkd", "name": "long" * 500}]
+    file = cut_off(tmp_path / "rows", settings={"rows": rows})
+    longer = [*rows[:1], {"head": "magtkd", "name": "long" * 500 + "er"}, {"head": "summer"}]
+    with pytest.raises(
+        CheckpointError, match=r"rows\.1\.name .*rows\.2\.head is not set"
+    ) as raised:
+        Trainee(tmp_path / "rows").fit(settings={"rows": longer})
+    assert len(str(raised.value)) < 1000
     settings = {"text": {"votes": 0.3}}
     with pytest.raises(CheckpointError, match=r"batches_per_epoch.*5.*1"):
         Trainee(tmp_path).fit(settings=settings, batches=lambda epoch: [torch.ones(2, 3)])
