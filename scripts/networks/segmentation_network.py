@@ -66,16 +66,23 @@ class SegmentationModule(nn.Module):
         self.classifier = nn.Linear(HIDDEN, len(CLASSES))
 
     def forward(self, samples: Tensor) -> Tensor:
-        """samples: (B, 1, n) -> log probability of each class (B, F, len(CLASSES))."""
-        x = self.level(samples)  # (B, 1, n)
+        """samples: (B, 1, n) -> log probability of each class (B, F, len(CLASSES)).
+
+        Convolutions and pooling have two dimensions, of which the first has size 1: ONNX Runtime's
+        fast layout of convolutions exists for images only.
+        """
+        x = self.level(samples)[:, :, None]  # (B, 1, 1, n)
         for number, (convolution, norm) in enumerate(
             zip(self.convolutions, self.norms, strict=True)
         ):
-            x = convolution(x)
+            kernel = convolution.weight[:, :, None]
+            x = functional.conv2d(x, kernel, convolution.bias, (1, *convolution.stride))
             if number == 0:
-                x = x.abs()
-            x = functional.leaky_relu(norm(functional.max_pool1d(x, POOL)))
-        x, _ = self.lstm(x.transpose(1, 2))  # (B, F, 2 * HIDDEN)
+                x = functional.leaky_relu(x, -1.0)  # the absolute value, computed with convolution
+            x = functional.max_pool2d(x, (1, POOL))
+            x = functional.instance_norm(x, weight=norm.weight, bias=norm.bias, eps=norm.eps)
+            x = functional.leaky_relu(x)
+        x, _ = self.lstm(x[:, :, 0].transpose(1, 2))  # (B, F, 2 * HIDDEN)
         for linear in self.linear:
             x = functional.leaky_relu(linear(x))
         return functional.log_softmax(self.classifier(x), dim=-1)

@@ -158,17 +158,15 @@ def similarity(clusters: SpeakerClusters, co_occurs: NDArray[np.bool_], distinct
     similarities[first:, first:] -= distinct * co_occurs
     # profiles do not co-occur with present windows, but their speakers may have co-occurred before
     items: list[VoiceProfile | EmbeddedWindow] = [*clusters.profiles, *clusters.windows]
-    for row in range(first):
-        for column in range(len(items)):
-            if _pair(items[row].speaker, items[column].speaker) in clusters.separated:
-                similarities[row, column] -= distinct
-                if column >= first:
-                    similarities[column, row] -= distinct
+    speakers = np.array([-1 if item.speaker is None else item.speaker for item in items])
+    for pair in clusters.separated:
+        for one, other in (pair, pair[::-1]):
+            rows = np.flatnonzero(speakers[:first] == one)
+            columns = np.flatnonzero(speakers == other)
+            windows = columns[columns >= first]
+            similarities[np.ix_(rows, columns)] -= distinct
+            similarities[np.ix_(windows, rows)] -= distinct
     return similarities
-
-
-def _pair(one: int | None, other: int | None) -> tuple[int, int] | None:
-    return None if one is None or other is None else (min(one, other), max(one, other))
 
 
 def cluster(
@@ -188,9 +186,10 @@ def cluster(
     groups: dict[int, list[int]] = {place: [place] for place in range(len(similarities))}
     while len(groups) > 1:
         one, other = sorted(divmod(int(links.argmax()), len(links)))
-        believed = sum(heard[row] >= thresholds.evidence for row in groups)
-        if links[one, other] < thresholds.least and believed <= thresholds.speakers:
-            break
+        if links[one, other] < thresholds.least:
+            believed = sum(heard[row] >= thresholds.evidence for row in groups)
+            if believed <= thresholds.speakers:
+                break
         groups[one] += groups.pop(other)
         heard[one] += heard[other]
         for table in (sums, pairs):
