@@ -1,36 +1,43 @@
 """Check the stages of a recipe before training; estimate time and disk space.
 
 All stages are checked before the first training: models on this machine, optional packages, files,
-devices, and disk space. Durations are estimated from the numbers of weights and inputs, with a
-typical error of a factor of three.
+devices, and disk space. Durations are estimated from the numbers of weights and inputs, and from
+the measured speed of this CPU, with a typical error of a factor of two.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import shutil
+import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 from erc_ros.training.comparison.train import RIDGE, variants
 from erc_ros.training.encoders.features import asks_for_features
 from erc_ros.training.encoders.pretrained import local_folder
 from erc_ros.training.encoders.robot import network_kind
 from erc_ros.training.engine.distributed import placement
-from erc_ros.training.engine.trainer import TrainerConfig
+from erc_ros.training.engine.trainer import PRECISIONS, TrainerConfig
 from erc_ros.training.heads.registry import make_head
 
 ASSUMED = {"train": 9989, "dev": 1109, "test": 2610}
 """Assumed number of utterances of a corpus that is not on this machine: that of MELD."""
 TOKENS = {"TextEncoderConfig": 128, "SpeechEncoderConfig": 150, "VideoEncoderConfig": 1568}
 """Tokens per utterance: a prompt, 3 s of audio, 8 images of 14 x 14 patches."""
-OPERATIONS_PER_SECOND = {"cpu": 6.0e10, "cuda": 3.0e13}
-"""Multiplications and additions per second: two cores, and a GPU of 24 GB in bfloat16."""
+GPU_SPEED = 3.0e13
+"""Multiplications and additions per second of a GPU of 24 GB in bfloat16."""
+REACHED = 0.5
+"""Share of the speed of a matrix product that a training on a CPU reaches."""
 DECODING_SECONDS = 0.36
 """CPU time to decode a 3 s clip of 720p, for training and for features, s."""
 DECODED_BYTES = 8 * 224 * 224 * 3
@@ -91,7 +98,7 @@ def plan(name: str, section: Any, seeds: int, utterances: Mapping[str, int], lab
         gigabytes += of_encoder
     elif isinstance(trainer, TrainerConfig):
         examples = utterances["train"] * trainer.epochs
-        hours = _hours(SMALL_NETWORK * examples * 6, trainer.device)
+        hours = _hours(SMALL_NETWORK * examples * 6, trainer.device, trainer.precision)
     return Plan(name, seeds, hours * seeds, gigabytes * seeds, tuple(missing))
 
 
@@ -99,7 +106,7 @@ def _encoder(
     encoder: Any, trainer: TrainerConfig | None, section: Any, utterances: Mapping[str, int]
 ) -> tuple[float, float]:
     """Estimate hours and gigabytes of a seed."""
-    weights = _weights(encoder.model)
+    weights, embeddings = _weights(encoder.model)
     kind = type(encoder).__name__
     tokens = min(TOKENS.get(kind, 1), getattr(encoder, "max_tokens", 1 << 30))
     everything = sum(utterances.values())
@@ -109,7 +116,8 @@ def _encoder(
         operations += trainer.epochs * (6 * utterances["train"] + 2 * utterances["dev"])
         passes += everything
     device = trainer.device if trainer is not None else getattr(section, "device", "cpu")
-    hours = _hours(operations * weights * tokens, device)
+    precision = trainer.precision if trainer is not None else "fp32"
+    hours = _hours(operations * (weights - embeddings) * tokens, device, precision)
     if kind == "VideoEncoderConfig":
         hours += passes * DECODING_SECONDS / 3600
     # Weights of the best epoch, saved encoder, and, during training, the optimizer's state.
@@ -144,25 +152,53 @@ def _fusion(
             weights = sum(p.numel() for p in make_head(row.head, values).parameters())
         epochs = int(row.trainer.get("epochs", stage.trainer.epochs))
         operations = weights * epochs * (6 * utterances["train"] + 2 * utterances["dev"])
-        hours += _hours(operations, stage.trainer.device)
+        hours += _hours(operations, stage.trainer.device, stage.trainer.precision)
         gigabytes += weights * 4 * (2 if mode != "offline" else 1) / GB
     trainings = count * seeds
     return Plan(name, trainings, hours * seeds, gigabytes * seeds, tuple(missing))
 
 
-def _hours(operations: float, device: str) -> float:
-    return operations / OPERATIONS_PER_SECOND[device] / 3600
+def _hours(operations: float, device: str, precision: str) -> float:
+    speed = GPU_SPEED if device == "cuda" else REACHED * matrix_speed(PRECISIONS[precision])
+    return operations / speed / 3600
 
 
-def _weights(model: str) -> int:
-    """Estimate the number of weights by file size; a small network if the model is missing."""
+@cache
+def matrix_speed(kind: torch.dtype) -> float:
+    """Measure the multiplications and additions per second of this CPU in matrix products.
+
+    It takes 0.1 s. CPUs differ by a factor of ten in bfloat16.
+    """
+    rows, weights = torch.ones(4096, 768, dtype=kind), torch.ones(768, 768, dtype=kind)
+    rows @ weights  # the first product prepares threads and buffers
+    count, begin = 0, time.perf_counter()
+    while (seconds := time.perf_counter() - begin) < 0.1:
+        rows @ weights
+        count += 1
+    return count * rows.numel() * weights.shape[1] / seconds
+
+
+def _weights(model: str) -> tuple[int, int]:
+    """Estimate the number of weights, and how many of them are embeddings of words and positions.
+
+    Embeddings are read, not multiplied. A missing model is assumed to be small or RoBERTa.
+    """
     if network_kind(model) or asks_for_features(model):
-        return SMALL_NETWORK
+        return SMALL_NETWORK, 0
     try:
         folder = local_folder(model)
     except FileNotFoundError:
-        return 355_000_000 if "large" in model else 125_000_000
-    return sum(file.stat().st_size for file in folder.glob("*.safetensors")) // 4
+        return (355_000_000, 52_000_000) if "large" in model else (125_000_000, 39_000_000)
+    sizes: Counter[bool] = Counter()
+    for file in folder.glob("*.safetensors"):
+        try:
+            with safe_open(file, "pt") as tensors:
+                for name in tensors.keys():  # noqa: SIM118
+                    size = math.prod(tensors.get_slice(name).get_shape())
+                    sizes["embeddings." in name] += size
+        except SafetensorError:  # the training will name the fault
+            sizes[False] += file.stat().st_size // 4
+    return sizes.total(), sizes[True]
 
 
 def _missing_models(section: Any) -> Iterator[str]:

@@ -11,10 +11,14 @@ import yaml
 
 pytest.importorskip("torch", reason="needs the extra [train]")
 
+import torch
 from published_files import mmgcn_meld
 
 from erc_ros.cli import main
+from erc_ros.training.encoders.text.pretrained import TextEncoderConfig
+from erc_ros.training.engine.trainer import TrainerConfig
 from erc_ros.training.systems import preflight
+from erc_ros.training.systems.encoders import TextStage
 
 RECIPES = Path(__file__).parents[3] / "erc_ros" / "config" / "systems"
 
@@ -107,3 +111,34 @@ def test_other_kinds_have_no_dry_run(capsys: pytest.CaptureFixture[str]) -> None
 )
 def test_durations_are_for_people(hours: float, said: str) -> None:
     assert preflight.duration(hours) == said
+
+
+def test_a_text_stage_is_estimated_from_weights_that_multiply_and_the_speed_of_this_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """all-MiniLM-L6-v2 has 22.7 million weights, of which 11.9 million are embeddings."""
+    asked = []
+
+    def speed(kind: torch.dtype) -> float:
+        asked.append(kind)
+        return {torch.bfloat16: 8e11, torch.float32: 1e11}[kind]
+
+    monkeypatch.setattr(preflight, "matrix_speed", speed)
+    utterances = {"train": 10_000, "dev": 0, "test": 0}
+    trainer = {"epochs": 2, "batch_size": 32, "learning_rate": 1e-4}
+    encoder = TextEncoderConfig(model="all-MiniLM-L6-v2", max_tokens=100)
+    hours = {}
+    for precision in ("bf16", "fp32"):
+        chosen = TrainerConfig(**trainer, precision=precision)
+        section = TextStage(encoder=encoder, trainer=chosen)
+        hours[precision] = preflight.plan("text", section, 1, utterances, 7).hours
+    passes = 10_000 * (2 + 2 * 6)
+    assert hours["bf16"] == pytest.approx(passes * 100 * 10.8e6 / 4e11 / 3600, rel=0.02)
+    assert hours["fp32"] == pytest.approx(8 * hours["bf16"])
+    assert asked == [torch.bfloat16, torch.float32]
+
+
+def test_the_speed_of_this_cpu_is_measured_once() -> None:
+    speed = preflight.matrix_speed(torch.float32)
+    assert 1e8 < speed < 1e14
+    assert preflight.matrix_speed(torch.float32) == speed
