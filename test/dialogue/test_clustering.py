@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
@@ -155,6 +156,28 @@ def test_similar_voices_are_two_if_they_co_occurred() -> None:
         0,
         1,
     ]
+
+
+@given(st.lists(st.sampled_from([None, 0, 1, 2]), max_size=5), st.randoms())
+def test_profiles_of_separated_speakers_are_less_similar_to_both(
+    windows: list[int | None], random: Random
+) -> None:
+    """By every pair in turn; between two windows `co_occurs` alone decides."""
+    profiles = [random.choice([None, 0, 1, 2]) for _ in range(4)]
+    met = frozenset({(0, 1), (1, 2)})
+    known = SpeakerClusters(
+        tuple(VoiceProfile(axis(0), 1.0, 2.0, speaker) for speaker in profiles),
+        tuple(replace(each, speaker=s) for each, s in zip(said(*[0] * 5), windows, strict=False)),
+        3,
+        met,
+    )
+    count = len(known.windows)
+    found = v.similarity(known, np.zeros((count, count), bool), 0.25)
+    everyone = [*profiles, *windows]
+    for (row, one), (column, other) in itertools.product(enumerate(everyone), repeat=2):
+        has_profile = row < 4 or column < 4
+        are_separated = {one, other} in ({0, 1}, {1, 2})
+        assert found[row, column] == (0.75 if has_profile and are_separated else 1.0)
 
 
 def test_a_speaker_keeps_the_number_while_others_come_and_go() -> None:
