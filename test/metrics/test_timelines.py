@@ -170,8 +170,7 @@ def test_the_jaccard_error_is_that_of_pyannote(
     theirs = annotation(reference, ""), annotation(hypothesis, "H")
     whole = Timeline([Segment(0, 80)])
     details = metric(*theirs, uem=whole, detailed=True)
-    # with pyannote's mapping, as several mappings may share the same time
-    # the metric calls optimal_mapping with exchanged arguments, which decides equal mappings
+    # several mappings may share the same time: take the metric's, which exchanges the arguments
     annotated, found = metric.uemify(*theirs, uem=whole, collar=2 * collar)
     mapping = {h: r for r, h in metric.optimal_mapping(found, annotated).items()}
     ours = [Span(s * S, (s + n) * S, who, who) for s, n, _, who in reference]
