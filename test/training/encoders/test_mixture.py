@@ -16,6 +16,7 @@ from erc_ros.training.datasets.utterances import (  # noqa: E402
     Split,
 )
 from erc_ros.training.encoders.text.mixture import (  # noqa: E402
+    after_another,
     in_our_labels,
     in_turns,
     portion,
@@ -103,3 +104,24 @@ def test_one_of_several_labels_is_right() -> None:
     shares = torch.tensor([[0.5, 0.25, 0.25]])
     soft = torch.nn.functional.cross_entropy(logits, shares)
     assert torch.allclose(cross_entropy_among(logits, shares), soft)
+
+
+def test_a_conversation_after_another_has_its_last_turns_as_history() -> None:
+    talk = chat(2)
+    labels = [u.label for u in talk.utterances]
+    other = Conversation(
+        "other",
+        tuple(LabelledUtterance(f"then {n}", (1, 2, 0)[n], n, n) for n in range(3)),
+    )
+    lengths, speakers = set(), set()
+    for seed in range(30):
+        joined = after_another(talk, other, random.Random(seed)).utterances
+        count = len(joined) - len(labels)
+        before, now = joined[:count], joined[count:]
+        assert [u.text for u in before] == [u.text for u in other.utterances[-count:]]
+        assert not any(u.is_labelled or u.votes for u in before) and before[-1].speaker == 0
+        assert [(u.text, u.label) for u in now] == [(u.text, u.label) for u in talk.utterances]
+        assert len({u.speaker for u in now}) == len({u.speaker for u in talk.utterances})
+        lengths.add(count)
+        speakers.add(bool({u.speaker for u in before} & {u.speaker for u in now} - {0}))
+    assert lengths == {1, 2, 3} and speakers == {True, False}

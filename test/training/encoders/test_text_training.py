@@ -528,6 +528,7 @@ text:
   pretraining: {meld: 0.5, goemotions: 0.5, emocontext: 0.5}
   mixed: {emocontext: 0.5, robot-dialogues: 1}
   in_turns: 0.5
+  after_another: 0.5
   missing: 0.2
   word_errors: 0.1
 pretrainer: {epochs: 2, batch_size: 8, learning_rate: 1.0e-3}

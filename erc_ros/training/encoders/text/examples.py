@@ -64,6 +64,9 @@ class TextConfig:
     in_turns: float = setting(
         0.0, "share of single comments split into turns (`mixture.in_turns`)", "", (0, 1)
     )
+    after_another: float = setting(
+        0.0, "share of mixed conversations after another (`mixture.after_another`)", "", (0, 1)
+    )
     most_per_label: int = setting(5000, "GoEmotions' rows per label, at most", "", (1, 1e6))
     pretraining: Mapping[str, float] = field(default_factory=lambda: {COMMENTS: 1.0})
     """First training, once for all seeds: corpus -> its share in an epoch. Empty: skipped."""

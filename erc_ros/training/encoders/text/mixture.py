@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from erc_ros.training.datasets import corpora
 from erc_ros.training.datasets.corpus import CorpusSpec
+from erc_ros.training.datasets.turns import with_speakers
 from erc_ros.training.datasets.utterances import LABELS, Conversation, LabelledUtterance, Split
 
 BUILT_IN = tuple(
@@ -168,6 +170,26 @@ def repeated(conversation: Conversation, times: int) -> Conversation:
     return replace(
         conversation, utterances=tuple(replace(comment, index=place) for place in range(times))
     )
+
+
+def after_another(
+    conversation: Conversation, other: Conversation, rng: random.Random
+) -> Conversation:
+    """Put the last turns of another conversation before this one, as history without labels.
+
+    A robot hears earlier talk about something else, of the same people or of others, and written
+    dialogues are shorter than its history: the encoder learns what to ignore. Turns without a
+    known speaker stay so.
+    """
+    earlier = other.utterances[-rng.randint(1, len(other.utterances)) :]
+    renamed = "another " if rng.random() < 0.5 else ""
+
+    def named(utterances: Sequence[LabelledUtterance], prefix: str) -> list[tuple[str, Any]]:
+        return [(f"{prefix}{u.speaker}" if u.speaker else "", u) for u in utterances]
+
+    history = [replace(u, label=None, among=(), votes=()) for u in earlier]
+    turns = with_speakers([*named(history, renamed), *named(conversation.utterances, "")])
+    return replace(conversation, utterances=turns)
 
 
 def thinned(conversation: Conversation, share: float, rng: random.Random) -> Conversation:

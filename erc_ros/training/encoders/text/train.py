@@ -39,6 +39,7 @@ from erc_ros.training.encoders.text.export import choose_and_export
 from erc_ros.training.encoders.text.mixture import (
     BUILT_IN,
     Corpus,
+    after_another,
     in_our_labels,
     numbers,
     portion,
@@ -184,12 +185,17 @@ def mixture(
 
     def rows(epoch: int) -> list[TokenRow]:
         rng = random.Random(seed * 1000 + epoch)
-        return [
-            row._replace(corpus=number[name])
-            for name in names
-            for each in portion(sources.train[name].conversations, shares[name], epoch, seed)
-            for row in augmented(each, prompt, config, rng, errors)
-        ]
+        drawn: list[TokenRow] = []
+        for name in names:
+            order = portion(sources.train[name].conversations, shares[name], epoch, seed)
+            for place, each in enumerate(order):
+                if config.after_another and rng.random() < config.after_another:
+                    each = after_another(each, order[place - 1], rng)
+                drawn += [
+                    row._replace(corpus=number[name])
+                    for row in augmented(each, prompt, config, rng, errors)
+                ]
+        return drawn
 
     return rows
 
