@@ -177,7 +177,7 @@ def after_another(
 ) -> Conversation:
     """Put the last turns of another conversation before this one, as history without labels.
 
-    A robot hears earlier talk about something else, of the same people or of others, and written
+    A robot receives earlier talk about something else, of the same people or of others, and written
     dialogues are shorter than its history: the encoder learns what to ignore. Turns without a
     known speaker stay so.
     """
