@@ -519,6 +519,33 @@ def test_the_whole_way_from_data_to_a_bundle_part(
     assert np.allclose(session.run(None, feed)[0][0, 0], expected, atol=1e-4)
 
 
+def test_a_share_of_the_mixed_conversations_follows_another_one(folder: Path) -> None:
+    talks = tuple(
+        Conversation(f"train/{n}", (LabelledUtterance(f"good day {n}", 1, n % 7, 0),))
+        for n in range(8)
+    )
+    corpus = Corpus("goemotions", talks, tuple((n,) for n in range(7)))
+    sources = text.Sources({"goemotions": corpus}, {}, {})
+    plain = TextConfig(
+        max_tokens=60,
+        reading="utterance",
+        plain=0.0,
+        forget=0.0,
+        pretraining={},
+        mixed={"goemotions": 1.0},
+    )
+    lengths = {}
+    for share in (0.0, 0.5, 1.0):
+        config = replace(plain, after_another=share)
+        prompt = config.prompt(load_tokenizer())
+        rows = text.mixture(sources, config.mixed, prompt, config, 0)(0)
+        assert len(rows) == 8 and all(len(row.targets) == 1 for row in rows)
+        lengths[share] = [len(row.layout.input_ids) for row in rows]
+    assert len(set(lengths[0.0])) == 1 and len(set(lengths[1.0])) == 1
+    assert lengths[1.0][0] > lengths[0.0][0]
+    assert set(lengths[0.5]) == {lengths[0.0][0], lengths[1.0][0]}
+
+
 MIXED = """
 kind: text
 text:
