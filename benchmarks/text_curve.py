@@ -1,6 +1,6 @@
 """Trained text encoders on all development sets at once: to choose between recipes, with seeds.
 
-    erc train config/training/text_open.yaml --leave-out meld --out runs/text_open
+    erc train config/training/text_open.yaml --hold-out meld --out runs/text_open
     python -m benchmarks.text_curve runs/text_open runs/another [--tokens 48] [--test]
 
 Reads runs/NAME/seed-*/best.safetensors, float32, each conversation cut to --tokens as in the
