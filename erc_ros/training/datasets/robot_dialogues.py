@@ -83,12 +83,21 @@ def split_of(entry: dict[str, Any]) -> str:
 
 def _entries(file: Path) -> list[Any]:
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), SafeLoader)
+        content = _parsed(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, list):
         raise ValueError(f"{file} must be a list of dialogues")
     return content
+
+
+def _parsed(text: str) -> Any:
+    """Return what `yaml.safe_load` returns, with the loader in C where there is one."""
+    loader = SafeLoader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def fault(entry: Any) -> str:
