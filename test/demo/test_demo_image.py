@@ -22,7 +22,8 @@ def test_the_image_is_the_one_whose_labels_are_recorded() -> None:
 
 def test_the_caption_names_the_errors_of_the_image() -> None:
     caption = re.search(
-        r"\n\*The demo[^*]*; utterances? (\d+(?:(?:, | and )\d+)*) (?:is|are) wrong \(meant: ([\w, ]+)\)",
+        r"\n\*The demo[^*]*; utterances? (\d+(?:(?:, | and )\d+)*) (?:is|are) wrong"
+        r" \(meant: ([\w, ]+)\)",
         (ROOT / "README.md").read_text(),
     )
     assert caption is not None
