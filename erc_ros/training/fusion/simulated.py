@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
+from erc_ros.training.datasets.utterances import Conversation
 from erc_ros.training.encoders.text.evaluation import predict
 from erc_ros.training.encoders.text.examples import TextConfig
-from erc_ros.training.encoders.text.mixture import MOST_REPEATED, read_corpus, repeated
+from erc_ros.training.encoders.text.mixture import portion, read_corpus, repeated
 from erc_ros.training.encoders.text.model import load_tokenizer, make_model
 from erc_ros.training.engine.embeddings import FILE, NEGATIVE_SPLIT, Embedded, load_embeddings
 from erc_ros.training.engine.history import folder_of
@@ -69,12 +70,15 @@ def read_dialogues(
 
 
 def more_text(
-    folder: Path, corpora: Sequence[str], data: Path
+    folder: Path, shares: Mapping[str, float], data: Path
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return text embeddings (N, E) and labels (N,) of other corpora.
 
-    Uses the train splits of `corpora`. Single sentences are added a second time, repeated two to
-    six times, as repetition does not change the label of a plain sentence.
+    Single sentences are all used, and a second time repeated two to six times, as repetition does
+    not change the label of a plain sentence.
+
+    Args:
+        shares: corpus -> share of the conversations of its train split.
 
     Raises:
         FileNotFoundError: the encoder is not trained yet, or a corpus is missing.
@@ -85,12 +89,14 @@ def more_text(
     model = make_model(0.0, config.reading, config.corpora_of_classifier)
     load_weights(model, weights)
     rng = random.Random(0)
-    conversations = [c for name in corpora for c in read_corpus(name, data, "train").conversations]
-    again = [
-        repeated(c, rng.randint(2, MOST_REPEATED)) for c in conversations if len(c.utterances) == 1
-    ]
+    chosen: list[Conversation] = []
+    for name, share in shares.items():
+        conversations = read_corpus(name, data, "train").conversations
+        single = [c for c in conversations if len(c.utterances) == 1]
+        several = [c for c in conversations if len(c.utterances) > 1]
+        chosen += [*single, *(repeated(c, rng) for c in single), *portion(several, share, 0, 0)]
     prompt = config.prompt(load_tokenizer())
-    embeddings, labels = predict(model, [*conversations, *again], prompt, config, ask=model.embed)
+    embeddings, labels = predict(model, chosen, prompt, config, ask=model.embed)
     is_known = labels >= 0
     return embeddings[is_known], labels[is_known]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -71,14 +71,18 @@ class FusionConfig:
     """Folders of the trained encoders."""
     audio: str = "runs/audio/best"
     visual: str = "runs/face/best"
-    text_also: tuple[str, ...] = ()
-    """Training corpora of the text classifier in addition to the dialogues."""
+    text_also: Mapping[str, float] = field(default_factory=dict)
+    """Training data of the text classifier in addition to the dialogues: corpus -> share, 0..1, of
+    its conversations; single sentences are all used."""
 
     @property
     def folders(self) -> EncoderFolders:
         return EncoderFolders(self.text, self.audio, self.visual)
 
     def __post_init__(self) -> None:
+        for corpus, share in self.text_also.items():
+            if not 0 < share <= 1:
+                raise ValueError(f"text_also.{corpus} is {share}: must be a share, 0..1")
         ordered(self.text_also)
 
 
@@ -101,7 +105,7 @@ class FusionSetup:
         train = self.splits["train"]
         return plain(
             {
-                "text_also": list(self.config.text_also),
+                "text_also": dict(self.config.text_also),
                 "simulation": {name: each.mismatch for name, each in self.simulated.items()},
                 "embeddings": {m: float(np.abs(getattr(train, m)).sum()) for m in MODALITIES},
             }

@@ -78,11 +78,15 @@ def test_the_first_sentences_of_a_comment_become_history() -> None:
 
 def test_a_comment_is_said_again_and_means_the_same() -> None:
     comment = LabelledUtterance("The tap drips.", 1, 0, 0)
-    three = repeated(Conversation("x", (comment,)), 3).utterances
-    assert [(u.text, u.speaker, u.label, u.index) for u in three] == [
-        ("The tap drips.", 1, 0, place) for place in range(3)
-    ]
-    assert repeated(chat(1), 3) == chat(1), "a conversation stays as it is"
+    rng, lengths = random.Random(0), set()
+    for _ in range(50):
+        turns = repeated(Conversation("x", (comment,)), rng).utterances
+        lengths.add(len(turns))
+        assert [(u.text, u.speaker, u.label, u.index) for u in turns] == [
+            ("The tap drips.", 1, 0, place) for place in range(len(turns))
+        ]
+    assert lengths == {2, 3, 4, 5, 6}
+    assert repeated(chat(1), rng) == chat(1), "a conversation stays as it is"
 
 
 def test_only_turns_without_a_label_are_left_out() -> None:

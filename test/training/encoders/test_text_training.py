@@ -377,6 +377,21 @@ def test_augmentation_asks_about_every_utterance_and_forgets_now_and_then(folder
     assert {1, 2, 3} <= lengths
 
 
+@pytest.mark.parametrize(("again", "most"), [(0.0, 1), (1.0, 6)])
+def test_single_comments_are_repeated_in_the_given_share(
+    folder: Path, again: float, most: int
+) -> None:
+    prompt = TextPrompt(load_tokenizer(), 48)
+    config = TextConfig(unknown_speakers=0, plain=0, forget=0, again=again)
+    counts = {
+        sum(
+            len(row.targets) for row in augmented(talk("good"), prompt, config, random.Random(seed))
+        )
+        for seed in range(30)
+    }
+    assert max(counts) == most and min(counts) == min(most, 2)
+
+
 def test_unknown_speakers_are_unknown_throughout(folder: Path) -> None:
     prompt, tokenizer = TextPrompt(load_tokenizer(), 48), load_tokenizer()
     config = TextConfig(unknown_speakers=1.0, plain=0, forget=0)
@@ -621,11 +636,16 @@ def test_a_training_on_several_corpora_that_is_killed_goes_on(
     said = json.loads((tmp_path / "whole" / "best" / "prompt.json").read_text())
     assert said == {"max_tokens": 40, "question": False}
     (tmp_path / "whole" / "recipe.yaml").write_text(MIXED)  # as `erc train` does
-    more = more_text(tmp_path / "whole" / "best", ["robot-dialogues"], data)
+    counts = {}
+    for share in (0.5, 1):
+        more = more_text(tmp_path / "whole" / "best", {"robot-dialogues": share}, data)
+        counts[share] = len(more[0])
+        assert more[0].shape[1] == SIZE.width and len(set(more[1].tolist())) == len(LABELS)
     known = read_robot_dialogues(data, "train").conversations
     single = sum(len(c.utterances) == 1 for c in known)
-    assert 2 * single <= len(more[0]) - len(known) <= 6 * single, "single ones are said again"
-    assert more[0].shape[1] == SIZE.width and len(set(more[1].tolist())) == len(LABELS)
+    labeled = sum(u.label is not None for c in known if len(c.utterances) > 1 for u in c.utterances)
+    assert 3 * single <= counts[1] - labeled <= 7 * single, "single ones are said again"
+    assert counts[1] - counts[0.5] == pytest.approx(labeled / 2, rel=0.25), "and all of them"
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -116,6 +116,13 @@ def test_encoders_that_are_not_trained_yet_are_named(tmp_path: Path) -> None:
         edge.train(Recipe("fusion", sections, tmp_path / "out", tmp_path))
 
 
+@pytest.mark.parametrize("share", [0, -0.5, 1.5, float("nan")])
+def test_a_share_of_a_corpus_is_more_than_nothing_and_at_most_all_of_it(share: float) -> None:
+    edge.FusionConfig(text_also={"robot-dialogues": 1})
+    with pytest.raises(ValueError, match="robot-dialogues"):
+        edge.FusionConfig(text_also={"robot-dialogues": share})
+
+
 def test_the_windows_answer_as_the_stretches(tmp_path: Path) -> None:
     """Evaluation by windows equals the causal model on a whole short dialogue."""
     import torch

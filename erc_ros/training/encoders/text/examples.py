@@ -19,6 +19,7 @@ from erc_ros.training.encoders.text.mixture import (
     in_turns,
     numbers,
     ordered,
+    repeated,
     thinned,
 )
 from erc_ros.training.encoders.text.model import READINGS
@@ -63,6 +64,9 @@ class TextConfig:
     missing: float = setting(0.0, "share of unlabeled turns removed from the history", "", (0, 1))
     in_turns: float = setting(
         0.0, "share of single comments split into turns (`mixture.in_turns`)", "", (0, 1)
+    )
+    again: float = setting(
+        0.0, "share of single comments that are repeated (`mixture.repeated`)", "", (0, 1)
     )
     after_another: float = setting(
         0.0, "share of mixed conversations after another (`mixture.after_another`)", "", (0, 1)
@@ -156,6 +160,8 @@ def augmented(
     """Return the rows of a training dialogue with random changes, as of a robot's input."""
     if config.in_turns and rng.random() < config.in_turns:
         dialogue = in_turns(dialogue, rng)
+    if config.again and rng.random() < config.again:
+        dialogue = repeated(dialogue, rng)
     if config.missing:
         dialogue = thinned(dialogue, config.missing, rng)
     if config.speaker_errors:

@@ -158,8 +158,8 @@ def in_turns(conversation: Conversation, rng: random.Random) -> Conversation:
     return replace(conversation, utterances=(first, last))
 
 
-def repeated(conversation: Conversation, times: int) -> Conversation:
-    """Repeat a single comment `times` times, as turns of one speaker with the same label.
+def repeated(conversation: Conversation, rng: random.Random) -> Conversation:
+    """Repeat a single comment two to six times, as turns of one speaker with the same label.
 
     In the corpora, repetition indicates a stronger emotion: without such examples, the estimate for
     repeated neutral sentences drifts to a rare emotion. Conversations are unchanged.
@@ -167,9 +167,8 @@ def repeated(conversation: Conversation, times: int) -> Conversation:
     if len(conversation.utterances) != 1:
         return conversation
     (comment,) = conversation.utterances
-    return replace(
-        conversation, utterances=tuple(replace(comment, index=place) for place in range(times))
-    )
+    times = range(rng.randint(2, MOST_REPEATED))
+    return replace(conversation, utterances=tuple(replace(comment, index=n) for n in times))
 
 
 def after_another(
