@@ -177,6 +177,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 gains = differences(ours, theirs, corpus)
                 better.setdefault(how, []).append(gains)
                 print("    better by:", ", ".join(f"{k} {percent(d)}" for k, d in gains.items()))
+    if set(UNSEEN) <= set(results):
+        results["unseen"] = {
+            name: float(np.mean([results[corpus][name] for corpus in UNSEEN])) for name in FIGURES
+        }
     if options.results:
         corpora = "".join(f" --corpus {name}" for name in options.corpus or ())
         command = (
