@@ -178,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 better.setdefault(how, []).append(gains)
                 print("    better by:", ", ".join(f"{k} {percent(d)}" for k, d in gains.items()))
     if set(UNSEEN) <= set(results):
-        results["unseen"] = {
+        results["untrained"] = {
             name: float(np.mean([results[corpus][name] for corpus in UNSEEN])) for name in FIGURES
         }
     if options.results:
