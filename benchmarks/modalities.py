@@ -27,6 +27,7 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks.record import write_results
 from erc_ros.inference.bundle import load_bundle
 from erc_ros.inference.reliability import Reading, ReliabilityConfig, initial_state, step
+from erc_ros.metrics.calibration import fit_temperature
 from erc_ros.metrics.classification import weighted_f1
 from erc_ros.resources import model_folder
 from erc_ros.training.datasets.folder import data_folder
@@ -127,9 +128,35 @@ def real_audio(
         earlier = former(np.array(config.prior), stream)
         for name, labels in (("now", predicted), ("1.2.0", earlier)):
             mean, low, high = _interval(stream, labels, material.first)
+            nats, nats_low, nats_high = _likelihood(stream, labels, material.first)
             key = f"C_{strength:g}_{name}"
             result[key] = {"gain": mean, "low": low, "high": high}
+            result[key] |= {"nats": nats, "nats_low": nats_low, "nats_high": nats_high}
     return result
+
+
+def _likelihood(
+    stream: Stream, predicted: Floats, first: NDArray[np.int64]
+) -> tuple[float, float, float]:
+    """Return the gain in mean log likelihood over the words (nats), and its interval as below.
+
+    Predictions and words each have the temperature that fits them best, so that it is no gain to be
+    less or more certain everywhere.
+    """
+    truth, each = stream.labels, []
+    for probabilities in (predicted, stream.alone[:, 0]):
+        logits = np.log(np.maximum(probabilities, 1e-9))
+        logits /= fit_temperature(logits, truth)
+        each.append(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
+    rows = np.arange(len(truth))
+    gained = each[0][rows, truth] - each[1][rows, truth]
+    begins = np.unique(first)
+    of_dialogue = np.searchsorted(begins, first)
+    sums, counts = np.bincount(of_dialogue, gained), np.bincount(of_dialogue)
+    rng = np.random.default_rng(0)
+    chosen = rng.integers(0, len(begins), (RESAMPLES, len(begins)))
+    low, high = np.percentile(sums[chosen].sum(1) / counts[chosen].sum(1), [2.5, 97.5])
+    return float(gained.mean()), float(low), float(high)
 
 
 def _interval(

@@ -2,7 +2,8 @@
 
 All stages are checked before the first training: models on this machine, optional packages, files,
 devices, and disk space. Durations are estimated from the numbers of weights and inputs, and from
-the measured speed of this CPU, with a typical error of a factor of two.
+the measured speed of this CPU, with a typical error of a factor of two. On a GPU, layers and steps
+count if they take longer.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ TOKENS = {"TextEncoderConfig": 128, "SpeechEncoderConfig": 150, "VideoEncoderCon
 """Tokens per utterance: a prompt, 3 s of audio, 8 images of 14 x 14 patches."""
 GPU_SPEED = 3.0e13
 """Multiplications and additions per second of a GPU of 24 GB in bfloat16."""
+GPU_STEP_SECONDS = 0.0053
+"""Least time per layer of a training step on a GPU. Small batches wait for the start of kernels:
+RoBERTa-large, batches of 4, on an H200: 0.128 s for 24 layers (docs/results/training_cost.md)."""
 REACHED = 0.5
 """Share of the speed of a matrix product that a training on a CPU reaches."""
 DECODING_SECONDS = 0.36
@@ -118,6 +122,9 @@ def _encoder(
     device = trainer.device if trainer is not None else getattr(section, "device", "cpu")
     precision = trainer.precision if trainer is not None else "fp32"
     hours = _hours(operations * (weights - embeddings) * tokens, device, precision)
+    if device == "cuda" and trainer is not None:
+        steps = trainer.epochs * math.ceil(utterances["train"] / trainer.batch_size)
+        hours = max(hours, steps * _layers(encoder.model) * GPU_STEP_SECONDS / 3600)
     if kind == "VideoEncoderConfig":
         hours += passes * DECODING_SECONDS / 3600
     # Weights of the best epoch, saved encoder, and, during training, the optimizer's state.
@@ -199,6 +206,17 @@ def _weights(model: str) -> tuple[int, int]:
         except SafetensorError:  # the training will name the fault
             sizes[False] += file.stat().st_size // 4
     return sizes.total(), sizes[True]
+
+
+def _layers(model: str) -> int:
+    """Return the number of layers of a model; a missing one is assumed to be of BERT's sizes."""
+    if network_kind(model) or asks_for_features(model):
+        return 1
+    try:
+        content = json.loads((local_folder(model) / "config.json").read_text(encoding="utf-8"))
+        return int(content["num_hidden_layers"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return 24 if "large" in model else 12
 
 
 def _missing_models(section: Any) -> Iterator[str]:

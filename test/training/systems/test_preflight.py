@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ pytest.importorskip("torch", reason="needs the extra [train]")
 
 import torch
 from published_files import mmgcn_meld
+from safetensors.torch import save
 
 from erc_ros.cli import main
 from erc_ros.training.encoders.text.pretrained import TextEncoderConfig
@@ -136,6 +138,25 @@ def test_a_text_stage_is_estimated_from_weights_that_multiply_and_the_speed_of_t
     assert hours["bf16"] == pytest.approx(passes * 100 * 10.8e6 / 4e11 / 3600, rel=0.02)
     assert hours["fp32"] == pytest.approx(8 * hours["bf16"])
     assert asked == [torch.bfloat16, torch.float32]
+
+
+def test_on_a_gpu_small_batches_take_the_time_of_their_steps(tmp_path: Path) -> None:
+    def hours(batch_size: int, layers: int, device: str = "cuda") -> float:
+        (tmp_path / "config.json").write_text(json.dumps({"num_hidden_layers": layers}))
+        (tmp_path / "model.safetensors").write_bytes(save({"layer": torch.zeros(1000, 1000)}))
+        trainer = TrainerConfig(2, batch_size, 1e-5, precision="bf16", device=device)
+        section = TextStage(TextEncoderConfig(model=str(tmp_path), max_tokens=100), trainer)
+        return preflight.plan("text", section, 1, {"train": 9, "dev": 0, "test": 0}, 7).hours
+
+    assert hours(4, 24) == pytest.approx(2 * 3 * 24 * preflight.GPU_STEP_SECONDS / 3600)
+    assert hours(9, 24) == pytest.approx(hours(4, 24) / 3)
+    assert hours(4, 12) == pytest.approx(hours(4, 24) / 2)
+    assert hours(4, 24, "cpu") == pytest.approx(hours(4, 12, "cpu"), rel=0.01)
+
+
+def test_the_layers_of_a_missing_model_are_those_of_bert() -> None:
+    assert preflight._layers("nobody/none-large") == 2 * preflight._layers("nobody/none-base") == 24
+    assert preflight._layers("all-MiniLM-L6-v2") == 6
 
 
 def test_the_speed_of_this_cpu_is_measured_once() -> None:
