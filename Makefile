@@ -2,6 +2,7 @@
 #   make demo    set up .venv and run a synthetic conversation through the ROS 2 nodes
 #   make test    set up .venv with all extras and run the tests
 #   make test-data   tests that read a corpus ($ERC_DATA); `make test` skips them without it
+#   make test-long   the tests that take minutes each
 #   make test-fresh  tests with hypothesis on new examples
 #   make bench   measurements of the README, with a description of the machine
 # for developers:
@@ -24,7 +25,7 @@ export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 export ROS_DOMAIN_ID ?= 77
 # Two processes, as for two processors and 8 GB. The tests of a file run in one process, because they share
 # fixtures; a test that hangs ends its process (pyproject.toml), and with it the run.
-test test-data test-fresh lowest: export OMP_NUM_THREADS ?= 1
+test test-data test-long test-fresh lowest: export OMP_NUM_THREADS ?= 1
 TOGETHER := -n 2 --dist loadfile --max-worker-restart 0
 
 INTERFACES := $(shell find interfaces erc_msgs -type f)
@@ -41,6 +42,9 @@ test: .venv/.test
 
 test-data: .venv/.test
 	$(BIN)/python -m pytest -q $(TOGETHER) -m 'data and not long'
+
+test-long: .venv/.test
+	$(BIN)/python -m pytest -q $(TOGETHER) -m long
 
 test-fresh: .venv/.test
 	ERC_EXAMPLES=fresh $(BIN)/python -m pytest -q $(TOGETHER) -m 'hypothesis and not long and not dds'

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,9 @@ CLOCK_PERIOD = 0.01  # s between two messages on /clock
 LIVE_SPEECH = "hri_msgs/msg/LiveSpeech"
 OnRow = Callable[[Row, int], None]
 """Called with each new row and the first time of the recording (ns)."""
+
+ERROR = 2
+"""DiagnosticStatus.ERROR; ROS may be missing where this module is imported."""
 
 
 class NodesError(ErcRuntimeError):
@@ -286,14 +289,11 @@ class Listening:
 
     def failure(self) -> str:
         """Return why a node could not be configured or activated; "" without a failure."""
-        for name, status in list(self._status.items()):
-            if name.endswith(": state") and status.level not in (0, b"\x00"):
-                return f"{name.partition(':')[0]} {status.message}"
-        return ""
+        return start_failure(list(self._status.values()))
 
     def problems(self) -> Counter[str]:
         """Return the problems in the last diagnostics of the nodes."""
-        bad = [s for s in list(self._status.values()) if s.level not in (0, b"\x00")]
+        bad = [s for s in list(self._status.values()) if _level(s)]
         return Counter(f"{status.name}: {status.message}" for status in bad)
 
     def _receive(self, message: Any, info: Mapping[str, Any]) -> None:
@@ -309,6 +309,26 @@ class Listening:
     def _note(self, message: Any) -> None:
         for status in message.status:
             self._status[status.name] = status
+
+
+def start_failure(statuses: Iterable[Any]) -> str:
+    """Return why a node could not be configured or activated; "" without a failure.
+
+    A warning is none: until the first message arrives, a node says that /clock is silent.
+
+    Args:
+        statuses: last diagnostics (DiagnosticStatus) of the nodes.
+    """
+    for status in statuses:
+        node, _, name = status.name.partition(": ")
+        if name == "state" and _level(status) >= ERROR:
+            return f"{node} {status.message}"
+    return ""
+
+
+def _level(status: Any) -> int:
+    """Return the level of a status, which rclpy stores as a byte."""
+    return status.level if isinstance(status.level, int) else int.from_bytes(status.level, "big")
 
 
 class _Player:

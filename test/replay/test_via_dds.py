@@ -20,7 +20,7 @@ from erc_ros.demo.conversation_bag import (
 from erc_ros.parameters import RobotConfig
 from erc_ros.replay.bag import Bag, BagWriter
 from erc_ros.replay.offline import replay
-from erc_ros.replay.via_dds import NodesError, play, recognizable_speech
+from erc_ros.replay.via_dds import NodesError, play, recognizable_speech, start_failure
 
 pytestmark = pytest.mark.dds
 PHRASES = [Phrase(0.5, 1.5, "I am so happy!"), Phrase(2.5, 3.5, "Why, what happened?")]
@@ -62,6 +62,19 @@ def test_a_broken_bundle_is_an_error_with_its_reason(
         play(bag, {}, robot.changed(bundle=str(tmp_path / "broken")))
     with Bag(path) as bag, pytest.raises(FileNotFoundError, match="nowhere"):
         play(bag, {}, robot.changed(bundle="nowhere"))
+
+
+def test_a_start_fails_by_an_error_of_the_state_and_not_by_a_warning() -> None:
+    from diagnostic_msgs.msg import DiagnosticStatus
+
+    def status(name: str, level: bytes) -> DiagnosticStatus:
+        return DiagnosticStatus(name=name, level=level, message="why")
+
+    silent = status("utterance_node: state", DiagnosticStatus.WARN)  # before the first /clock
+    other = status("emotion_node: bundle", DiagnosticStatus.ERROR)
+    assert start_failure([silent, other, status("emotion_node: state", DiagnosticStatus.OK)]) == ""
+    failed = status("emotion_node: state", DiagnosticStatus.ERROR)
+    assert start_failure([silent, failed]) == "emotion_node why"
 
 
 def test_a_rate_of_zero_is_refused(tmp_path: Path, robot: RobotConfig, noise: object) -> None:
