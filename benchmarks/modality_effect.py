@@ -8,7 +8,7 @@ published accuracy of MELD's own modalities, and once undegraded: every clip has
 utterance.
 
 ravdess: clips of the held-out test actors of RAVDESS, each with five FER+ test images of the same
-label: voice, face, both, and both with the words of the clip ("Kids are talking by the door."),
+label: voice, face, both, and each with the words of the clip ("Kids are talking by the door."),
 which do not depend on the emotion. With `--split dev`: clips of the dev actors and images of FER+
 valid, on which constants are chosen; the results are only printed.
 
@@ -84,7 +84,7 @@ def acted(bundle: Bundle, data: Path, split: str = "test") -> dict[str, float]:
     result: dict[str, float] = {"clips": len(clips), "actors": len({c.speaker for c in clips})}
     for name, parts in (
         ("voice", "v"), ("face", "f"), ("voice_face", "vf"), ("words", "w"),
-        ("voice_face_words", "vfw"),
+        ("voice_words", "vw"), ("face_words", "fw"), ("voice_face_words", "vfw"),
     ):  # fmt: skip
         rows = []
         with EmotionRecognizer(bundle) as recognizer:
