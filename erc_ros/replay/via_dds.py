@@ -314,7 +314,7 @@ class Listening:
 def start_failure(statuses: Iterable[Any]) -> str:
     """Return why a node could not be configured or activated; "" without a failure.
 
-    A warning is none: until the first message arrives, a node says that /clock is silent.
+    A warning is not enough: before its first message, nodes say that /clock is silent.
 
     Args:
         statuses: last diagnostics (DiagnosticStatus) of the nodes.
