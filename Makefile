@@ -208,4 +208,4 @@ colcon: .venv-colcon/.ready
 	.venv-colcon/bin/python -m pip install --quiet -r requirements/colcon.txt
 	touch $@
 
-.PHONY: demo test mutants test-data test-fresh bench models docs lint coverage lowest browser jazzy colcon launch-tests cv-bridge
+.PHONY: demo test mutants test-data test-long test-fresh bench models docs lint coverage lowest browser jazzy colcon launch-tests cv-bridge
