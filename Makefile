@@ -2,7 +2,7 @@
 #   make demo    set up .venv and run a synthetic conversation through the ROS 2 nodes
 #   make test    set up .venv with all extras and run the tests
 #   make test-data   tests that read a corpus ($ERC_DATA); `make test` skips them without it
-#   make test-long   the tests that take minutes each
+#   make test-long   slow tests, which `make test` leaves out
 #   make test-fresh  tests with hypothesis on new examples
 #   make bench   measurements of the README, with a description of the machine
 # for developers:

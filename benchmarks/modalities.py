@@ -138,7 +138,7 @@ def real_audio(
 def _likelihood(
     stream: Stream, predicted: Floats, first: NDArray[np.int64]
 ) -> tuple[float, float, float]:
-    """Return the gain in mean log likelihood over the words (nats), and its interval as below.
+    """Return the gain in log likelihood over the words (nats), and its interval over dialogues.
 
     Predictions and words each have the temperature that fits them best, so that it is no gain to be
     less or more certain everywhere.

@@ -209,7 +209,7 @@ def _weights(model: str) -> tuple[int, int]:
 
 
 def _layers(model: str) -> int:
-    """Return the number of layers of a model; a missing one is assumed to be of BERT's sizes."""
+    """Return the number of layers of a model, and BERT's where it is missing or has other parts."""
     if network_kind(model) or asks_for_features(model):
         return 1
     try:

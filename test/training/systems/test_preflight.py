@@ -155,7 +155,7 @@ def test_on_a_gpu_small_batches_take_the_time_of_their_steps(tmp_path: Path) -> 
 
 
 def test_the_layers_of_a_missing_model_are_those_of_bert() -> None:
-    assert preflight._layers("nobody/none-large") == 2 * preflight._layers("nobody/none-base") == 24
+    assert preflight._layers("missing/a-large") == 2 * preflight._layers("missing/a-base") == 24
     assert preflight._layers("all-MiniLM-L6-v2") == 6
 
 
